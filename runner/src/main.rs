@@ -1,0 +1,3 @@
+//! The `volley` program: parse, run, and turn an error into an exit code.
+
+fn main() {}
