@@ -2,3 +2,53 @@
 //!
 //! A leaf of the workspace: it knows no script, no metric and no scenario. It returns what
 //! happened and how long it took.
+//!
+//! # The path of a request
+//!
+//! 1. [`Client::send`] takes a [`Request`], whose [`Url`] was parsed once and holds its request
+//!    target ready.
+//! 2. `http/pool.rs` gives the connection used last for that origin, after one poll that
+//!    notices whether the server has closed it meanwhile; else `dial.rs` makes one: name
+//!    service, TCP, TLS, each with its time.
+//! 3. `http/head.rs` builds the head, hyper writes it and parses the answer,
+//!    `http/connection.rs` polls hyper's connection inside the future of the request. No task
+//!    stands behind a connection: an idle one costs memory only, and a request causes no
+//!    wake-ups but those of its socket.
+//! 4. `http/wire.rs`, between hyper and the socket, notes when the request was flushed and when
+//!    the first byte came back, and counts bytes.
+//! 5. `http/redirect.rs` decides whether another hop follows; `http/trip.rs` turns the notes
+//!    into the [`Hop`]s of an [`Exchange`].
+//!
+//! # Rules
+//!
+//! - A [`Client`] belongs to one VU and one thread: it is not `Send`, and locks nothing on the
+//!   path above. Only a new connection may touch what the process shares (the name service's
+//!   cache, the TLS settings).
+//! - Dropping the future of a request (an interrupted iteration) closes its connection and
+//!   leaves the client usable.
+//! - What goes over the wire is what the script asked for: [`Url`] does not normalise, and a
+//!   request target that `http::Uri` refuses is written by the stream itself.
+//! - Failures are data: [`Error`] renders k6's codes and Go's texts.
+
+mod config;
+mod cookie;
+mod dial;
+mod error;
+mod http;
+mod tls;
+mod url;
+
+pub use crate::{
+    config::{Cidr, ClientConfig, HostMap, TlsVersion},
+    cookie::{CookieJar, SetCookie, parse_http_date},
+    error::{Error, ErrorKind, Op},
+    http::{
+        client::Client,
+        exchange::{
+            Exchange, Hop, Proto, Request, RequestCookie, Response, Timings, TlsInfo, canonical,
+        },
+    },
+    url::{Url, UrlError},
+};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue};
+pub use bytes::Bytes;

@@ -1,0 +1,202 @@
+//! The client of one VU: the whole life of a request, from hop to hop.
+
+use std::{borrow::Cow, cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::Full;
+
+use super::{
+    connection::{self, Connection},
+    exchange::{Exchange, Hop, Request, Response},
+    head::{self, Outgoing},
+    pool::Pool,
+    redirect::{self, Next},
+    trip::Trip,
+    wire::Meter,
+};
+use crate::{
+    config::ClientConfig,
+    cookie::CookieJar,
+    error::{Error, ErrorKind},
+};
+
+/// Sends requests over connections of its own. One per VU; not for more than one thread.
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    pool: Pool,
+    jar: Rc<CookieJar>,
+    meter: Rc<Meter>,
+    /// Bytes taken by [`Client::take_data`] so far.
+    taken: Cell<(u64, u64)>,
+}
+
+impl Client {
+    /// A client without connections or cookies.
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        Self {
+            config,
+            pool: Pool::default(),
+            jar: Rc::default(),
+            meter: Rc::default(),
+            taken: Cell::default(),
+        }
+    }
+
+    /// The jar that requests use which bring none of their own.
+    pub fn jar(&self) -> Rc<CookieJar> {
+        self.jar.clone()
+    }
+
+    /// Forgets all cookies of the client's own jar.
+    pub fn reset_cookies(&self) {
+        self.jar.reset();
+    }
+
+    /// Closes the connections that no request uses.
+    pub fn close_idle(&self) {
+        self.pool.clear();
+    }
+
+    /// Bytes sent and received on all sockets of this client since the last call, TLS included.
+    pub fn take_data(&self) -> (u64, u64) {
+        let (sent, received) = (self.meter.sent.get(), self.meter.received.get());
+        let (sent_before, received_before) = self.taken.replace((sent, received));
+        (sent - sent_before, received - received_before)
+    }
+
+    /// Sends a request, follows its redirects and reads the response.
+    ///
+    /// Failures are part of the exchange. Dropping the future closes the connection in use and
+    /// leaves the client usable.
+    pub async fn send(&self, request: Request) -> Exchange {
+        // Far away is as good as never, and a deadline must not overflow.
+        const LONGEST: Duration = Duration::from_secs(86400 * 365);
+        let deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
+        let jar = request.jar.clone().unwrap_or_else(|| self.jar.clone());
+        let mut exchange = Exchange::begin(request);
+        let mut next = Next::first(&exchange.request);
+        loop {
+            let outgoing = Outgoing::new(&self.config, &exchange.request, &jar, &next);
+            if next.hop == 0 {
+                exchange.cookie = outgoing.cookie.clone();
+                exchange.user_agent = outgoing.user_agent.map(str::to_owned);
+            }
+            let mut trip = Trip::begin(exchange.request.discard_body);
+            let ran = if exchange.request.timeout.is_zero() {
+                // The timer's grain would let a quick one through.
+                Err(ErrorKind::Timeout.into())
+            } else {
+                let attempt = pin!(self.attempt(&outgoing, &mut trip));
+                let late = pin!(tokio::time::sleep_until(deadline));
+                match select(late, attempt).await {
+                    Either::Left(_) => Err(ErrorKind::Timeout.into()),
+                    Either::Right((ran, _)) => ran,
+                }
+            };
+            let (mut hop, response) = trip.end(outgoing.method.clone(), outgoing.url.clone(), ran);
+            drop(outgoing);
+            let Some(head) = response.as_ref().filter(|_| hop.error.is_none()) else {
+                exchange.finish(hop, response);
+                return exchange;
+            };
+            for line in head.headers.get_all(http::header::SET_COOKIE) {
+                jar.set_from_response(&hop.url, &String::from_utf8_lossy(line.as_bytes()));
+            }
+            match redirect::after(&exchange.request, &next, head) {
+                redirect::Decision::Done => {}
+                redirect::Decision::Limit => exchange.redirect_limit_reached = true,
+                redirect::Decision::Broken(text) => {
+                    let error = Error::new(ErrorKind::Other(text)).of(&hop.method, &hop.url);
+                    hop.fail(error);
+                }
+                redirect::Decision::Follow(following) => {
+                    exchange.earlier.push(hop);
+                    next = following;
+                    continue;
+                }
+            }
+            exchange.finish(hop, response);
+            return exchange;
+        }
+    }
+
+    /// One round trip; a second one when a connection kept from before turns out to be dead and
+    /// nothing can have been done twice.
+    async fn attempt(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<(), Error> {
+        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
+        check(outgoing).map_err(named)?;
+        // Built before there is a connection: a header that cannot be sent costs none.
+        let mut request = head::request(&self.config, outgoing).map_err(named)?;
+        if let Some(kept) = self.pool.take(outgoing.url).await {
+            let outcome = self.over(kept, request, outgoing, trip).await;
+            match outcome {
+                Err(_) if trip.may_retry(outgoing) => trip.again(),
+                outcome => return outcome,
+            }
+            request = head::request(&self.config, outgoing).map_err(named)?;
+        }
+        let made = connection::open(&self.config, outgoing.url, &self.meter, trip).await;
+        let connection = made.map_err(named)?;
+        self.over(connection, request, outgoing, trip).await
+    }
+
+    async fn over(
+        &self,
+        mut connection: Connection,
+        request: http::Request<Full<Bytes>>,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+    ) -> Result<(), Error> {
+        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
+        trip.connected(&connection);
+        let incoming = connection
+            .send(request, outgoing.url.wire_target(), &outgoing.method)
+            .await
+            .map_err(named)?;
+        let body = trip.head_received(incoming);
+        let outcome = connection.read_body(body, trip).await;
+        trip.body_received();
+        outcome?;
+        if !self.config.no_connection_reuse {
+            self.pool.put(connection, &self.config);
+        }
+        Ok(())
+    }
+}
+
+/// What Go's client refuses before it connects.
+fn check(outgoing: &Outgoing<'_>) -> Result<(), Error> {
+    let url = outgoing.url;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(ErrorKind::UnsupportedScheme(url.scheme().to_owned()).into());
+    }
+    if url.host().is_empty() {
+        return Err(ErrorKind::Other("http: no Host in request URL".into()).into());
+    }
+    Ok(())
+}
+
+impl Exchange {
+    fn begin(request: Request) -> Self {
+        let last = Hop::blank(Cow::Borrowed(""), request.url.clone());
+        Self {
+            request,
+            cookie: None,
+            user_agent: None,
+            earlier: Vec::new(),
+            last,
+            response: None,
+            redirect_limit_reached: false,
+        }
+    }
+
+    fn finish(&mut self, hop: Hop, response: Option<Response>) {
+        self.last = hop;
+        self.response = response;
+    }
+}
+
+#[cfg(test)]
+mod tests;
