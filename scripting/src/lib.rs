@@ -1,1 +1,29 @@
 //! Scripts and the VUs that run them: the only crate that knows the JavaScript engine.
+//!
+//! A [`Script`] is loaded once per process; each [`Vu`] runs it in a heap of its own, on a
+//! coroutine that its worker thread polls like any other future. What scripts may ask of the run
+//! is the trait [`Host`]; what they measure goes into the worker's recorder.
+//!
+//! Scripting never decides when an iteration starts, and nobody outside touches a JS value.
+
+mod engine;
+mod error;
+mod event_loop;
+mod globals;
+#[cfg(test)]
+mod harness;
+mod host;
+mod json;
+mod loader;
+mod modules;
+mod script;
+mod state;
+mod vu;
+
+pub use engine::{Stopped, WorkerSlot, prepare_process};
+pub use error::ScriptError;
+pub use host::{Host, InstanceInfo, Level, Scenario};
+pub use loader::{FileError, Files, folder_of, join, not_found_text};
+pub use script::{Exports, Script, ScriptSource};
+pub use state::{SystemTags, VuSettings, WorkerContext};
+pub use vu::{Activation, IterationEnd, Lifecycle, Stopper, SummaryEntry, SummaryResult, Vu};

@@ -1,0 +1,240 @@
+//! The event loop of a VU: it runs a function, then whatever that left to do.
+//!
+//! Used for init, setup, each iteration, teardown and handleSummary. The worker polls other VUs
+//! while this one waits for its next timer.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value, function::Args};
+
+use crate::{
+    error::{self, Failure},
+    host::Level,
+    state::VuState,
+};
+
+/// A promise that was rejected and, so far, not handled.
+type Rejection = (Persistent<Value<'static>>, Persistent<Value<'static>>);
+
+/// What a VU still has to do.
+#[derive(Default)]
+pub(crate) struct EventLoop {
+    next_timer_id: Cell<u32>,
+    sequence: Cell<u64>,
+    timers: RefCell<BTreeMap<(Instant, u64), Timer>>,
+    rejections: RefCell<Vec<Rejection>>,
+}
+
+struct Timer {
+    id: u32,
+    callback: Persistent<Function<'static>>,
+    arguments: Vec<Persistent<Value<'static>>>,
+    interval: Option<Duration>,
+}
+
+impl EventLoop {
+    /// Starts a timer; `repeat` makes it an interval. Answers its id, unique in this VU.
+    pub(crate) fn add_timer<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        callback: Function<'js>,
+        delay: Duration,
+        repeat: bool,
+        arguments: Vec<Value<'js>>,
+    ) -> u32 {
+        let id = self.next_timer_id.get() + 1;
+        self.next_timer_id.set(id);
+        self.insert(
+            Instant::now() + delay,
+            Timer {
+                id,
+                callback: Persistent::save(ctx, callback),
+                arguments: arguments
+                    .into_iter()
+                    .map(|a| Persistent::save(ctx, a))
+                    .collect(),
+                // An interval of 0 would never let anything else run.
+                interval: repeat.then_some(delay.max(Duration::from_millis(1))),
+            },
+        );
+        id
+    }
+
+    fn insert(&self, due: Instant, timer: Timer) {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        self.timers.borrow_mut().insert((due, sequence), timer);
+    }
+
+    /// Stops a timer; an unknown id is ignored.
+    pub(crate) fn clear_timer(&self, id: u32) {
+        self.timers.borrow_mut().retain(|_, timer| timer.id != id);
+    }
+
+    /// The engine's report about a promise without a handler, or one that got a handler after all.
+    pub(crate) fn track_rejection<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        promise: Value<'js>,
+        reason: Value<'js>,
+        handled: bool,
+    ) {
+        let mut rejections = self.rejections.borrow_mut();
+        if handled {
+            rejections.retain(|(known, _)| {
+                known
+                    .clone()
+                    .restore(ctx)
+                    .is_ok_and(|known| known != promise)
+            });
+        } else {
+            rejections.push((
+                Persistent::save(ctx, promise),
+                Persistent::save(ctx, reason),
+            ));
+        }
+    }
+
+    /// Forgets everything, for the end of the VU.
+    pub(crate) fn clear(&self) {
+        self.timers.borrow_mut().clear();
+        self.rejections.borrow_mut().clear();
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.timers
+            .borrow()
+            .first_key_value()
+            .map(|((due, _), _)| *due)
+    }
+}
+
+/// Runs `start` and then the loop until nothing is left to do.
+pub(crate) fn run<'js>(
+    ctx: &Ctx<'js>,
+    state: &VuState,
+    start: impl FnOnce() -> JsResult<Value<'js>>,
+) -> Result<Value<'js>, Failure<'js>> {
+    let events = &state.events;
+    if !events.rejections.borrow().is_empty() {
+        events.rejections.borrow_mut().clear();
+    }
+    let outcome = start()
+        .map_err(|e| Failure::Thrown(error::thrown(ctx, e)))
+        .and_then(|value| {
+            drain(ctx, state)?;
+            while let Some(due) = events.next_due() {
+                let pause = tokio::time::sleep_until(due.into());
+                if due > Instant::now() {
+                    state.fiber.wait(pause).map_err(|_| Failure::Stopped)?;
+                }
+                fire(ctx, state)?;
+            }
+            Ok(value)
+        });
+    if state.fiber.is_stopped() {
+        abandon(ctx, state);
+        return Err(Failure::Stopped);
+    }
+    if outcome.is_err() {
+        abandon_timers(state);
+    }
+    outcome
+}
+
+/// Runs the timers that are due, one task each.
+fn fire<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
+    let now = Instant::now();
+    loop {
+        let timer = {
+            let mut timers = state.events.timers.borrow_mut();
+            match timers.first_key_value() {
+                Some(((due, _), _)) if *due <= now => timers.pop_first(),
+                _ => None,
+            }
+        };
+        let Some((_, timer)) = timer else {
+            return Ok(());
+        };
+        let callback = timer.callback.clone();
+        let arguments = timer.arguments.clone();
+        if let Some(interval) = timer.interval {
+            state.events.insert(Instant::now() + interval, timer);
+        }
+        let call = || -> JsResult<Value<'js>> {
+            let mut args = Args::new(ctx.clone(), arguments.len());
+            for argument in arguments {
+                args.push_arg(argument.restore(ctx)?)?;
+            }
+            args.this(ctx.globals())?;
+            callback.restore(ctx)?.call_arg(args)
+        };
+        call().map_err(|e| Failure::Thrown(error::thrown(ctx, e)))?;
+        drain(ctx, state)?;
+    }
+}
+
+/// Runs the promise jobs, then looks for rejections that nobody handled.
+fn drain<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
+    loop {
+        if state.fiber.is_stopped() {
+            return Err(Failure::Stopped);
+        }
+        if !ctx.execute_pending_job() {
+            break;
+        }
+    }
+    let unhandled = {
+        let mut rejections = state.events.rejections.borrow_mut();
+        if rejections.is_empty() {
+            None
+        } else {
+            Some(rejections.swap_remove(0))
+        }
+    };
+    match unhandled {
+        Some((_, reason)) => {
+            state.events.rejections.borrow_mut().clear();
+            match reason.restore(ctx) {
+                Ok(reason) => Err(Failure::Rejected(reason)),
+                Err(error) => Err(Failure::Thrown(error::thrown(ctx, error))),
+            }
+        }
+        None => Ok(()),
+    }
+}
+
+/// After a stop: what the script had left to do must not run in the next iteration.
+fn abandon(ctx: &Ctx<'_>, state: &VuState) {
+    abandon_timers(state);
+    // The stop flag is still set: each job ends at its first call into the script.
+    let mut budget = 100_000;
+    while budget > 0 {
+        state.fiber.poll_soon();
+        if !ctx.execute_pending_job() {
+            break;
+        }
+        budget -= 1;
+    }
+    state.events.rejections.borrow_mut().clear();
+}
+
+fn abandon_timers(state: &VuState) {
+    let timers = std::mem::take(&mut *state.events.timers.borrow_mut());
+    for timer in timers.values() {
+        let kind = if timer.interval.is_some() {
+            "setInterval"
+        } else {
+            "setTimeout"
+        };
+        let text = format!(
+            "{kind} {} was stopped because the VU iteration was interrupted",
+            timer.id
+        );
+        state.log(Level::Warning, &text, &[]);
+    }
+}

@@ -1,0 +1,518 @@
+//! Tests of one VU: run a script, look at its log, its errors and its heap.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use volley_metrics::{Registry, TagTable};
+
+use crate::{
+    Activation, Exports, Files, Host, InstanceInfo, IterationEnd, Level, Lifecycle, Scenario,
+    Script, ScriptError, ScriptSource, SummaryResult, Vu, VuSettings, WorkerContext,
+};
+
+/// A host that remembers.
+#[derive(Default)]
+struct Notes {
+    lines: Mutex<Vec<String>>,
+    aborts: Mutex<Vec<String>>,
+}
+
+impl Host for Notes {
+    fn log(&self, level: Level, message: &str, _fields: &[(&str, &str)]) {
+        let prefix = if level == Level::Info {
+            String::new()
+        } else {
+            format!("{level:?}: ")
+        };
+        self.lines
+            .lock()
+            .unwrap()
+            .push(format!("{prefix}{message}"));
+    }
+
+    fn abort(&self, text: String) {
+        self.aborts.lock().unwrap().push(text);
+    }
+
+    fn mark_failed(&self) {}
+
+    fn instance(&self) -> InstanceInfo {
+        InstanceInfo::default()
+    }
+
+    fn options(&self) -> Option<Arc<str>> {
+        Some("{\"scenarios\":{},\"vus\":null}".into())
+    }
+}
+
+struct FakeScenario;
+
+impl Scenario for FakeScenario {
+    fn name(&self) -> &str {
+        "default"
+    }
+
+    fn executor(&self) -> &str {
+        "per-vu-iterations"
+    }
+
+    fn start_unix_ms(&self) -> i64 {
+        1
+    }
+
+    fn progress(&self) -> f64 {
+        0.5
+    }
+}
+
+/// A script with what it needs to run.
+struct Rig {
+    script: Arc<Script>,
+    worker: Rc<WorkerContext>,
+    notes: Arc<Notes>,
+}
+
+impl Rig {
+    fn new(source: &str) -> Self {
+        Self::with_files(source, &[])
+    }
+
+    fn with_files(source: &str, files: &[(&str, &str)]) -> Self {
+        let files: BTreeMap<String, Arc<[u8]>> = files
+            .iter()
+            .map(|(url, text)| ((*url).to_owned(), text.as_bytes().into()))
+            .collect();
+        Self {
+            script: Script::new(ScriptSource {
+                url: "file:///dir/script.js".to_owned(),
+                pwd: "file:///dir".to_owned(),
+                code: source.as_bytes().into(),
+                files: Files::archive(files),
+                env: vec![("WORD".to_owned(), "hello".to_owned())],
+                extended: true,
+            }),
+            worker: WorkerContext::new(Arc::new(Registry::new()), Arc::new(TagTable::new()), false),
+            notes: Arc::default(),
+        }
+    }
+
+    async fn load(&self) -> Result<Exports, ScriptError> {
+        self.script
+            .load(self.worker.clone(), self.notes.clone())
+            .await
+    }
+
+    async fn vu(&self) -> Result<Vu, ScriptError> {
+        let settings = Arc::new(VuSettings::default());
+        let (script, worker) = (self.script.clone(), self.worker.clone());
+        Vu::create(script, worker, self.notes.clone(), settings, 1, 1).await
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lines.lock().unwrap())
+    }
+
+    fn activation(setup: Option<&str>) -> Arc<Activation> {
+        Arc::new(Activation {
+            scenario: Arc::new(FakeScenario),
+            exec: "default".to_owned(),
+            env: vec![("EXTRA".to_owned(), "more".to_owned())],
+            tags: Vec::new(),
+            setup_data: setup.map(Arc::from),
+        })
+    }
+}
+
+/// Runs a future the way a worker does.
+fn on_worker<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+/// Loads a script, runs some iterations, answers the log.
+fn run(source: &str, iterations: u64) -> Vec<String> {
+    on_worker(async {
+        let rig = Rig::new(source);
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        for i in 0..iterations {
+            vu.iterate(i, i).await;
+        }
+        vu.close().await;
+        rig.lines()
+    })
+}
+
+fn load_error(source: &str) -> String {
+    on_worker(async { Rig::new(source).load().await.unwrap_err().to_string() })
+}
+
+#[test]
+fn iterations_see_their_counters_and_environment() {
+    let lines = run(
+        "import exec from 'k6/execution';
+         export default function () {
+           console.log(__VU, __ITER, __ENV.WORD, __ENV.EXTRA, exec.vu.iterationInScenario, exec.scenario.name);
+         }",
+        2,
+    );
+    assert_eq!(
+        lines,
+        ["1 0 hello more 0 default", "1 1 hello more 1 default"]
+    );
+}
+
+#[test]
+fn console_formats_values_as_k6_does() {
+    let lines = run(
+        "export default function () {
+           console.log('a', 1.5, null, undefined, [1, 'x', undefined], {a: 1, b: {}}, new Error('e'), () => 1);
+           const c = {}; c.self = c;
+           console.log(c, new Uint8Array([1, 2]), new Uint8Array([1, 255]).buffer, new Date(0), 10n);
+         }",
+        1,
+    );
+    assert_eq!(
+        lines,
+        [
+            "a 1.5 null undefined [ 1, \"x\", null ] { a: 1, b: {} } Error: e [object Function]",
+            "{ self: [Circular] } Uint8Array(2) [ 1, 2 ] ArrayBuffer { [Uint8Contents]: <01 ff>, byteLength: 2 } \"1970-01-01T00:00:00.000Z\" 10",
+        ]
+    );
+}
+
+#[test]
+fn an_exception_ends_the_iteration_with_its_stack() {
+    let lines = run(
+        "import { fail } from 'k6';
+         export default function () { if (__ITER === 0) throw new Error('boom'); fail('no'); }",
+        2,
+    );
+    assert!(
+        lines[0].starts_with("Error: Error: boom\n\tat default (file:///dir/script.js:2:"),
+        "{lines:?}"
+    );
+    assert!(lines[1].starts_with("Error: GoError: no\n"), "{lines:?}");
+}
+
+#[test]
+fn async_functions_timers_and_rejections() {
+    let lines = run(
+        "const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+         export default async function () {
+           setTimeout(() => console.log('later', __ITER), 5);
+           await wait(1);
+           console.log('waited');
+           if (__ITER === 1) { Promise.reject(new Error('lost')); }
+         }",
+        2,
+    );
+    assert_eq!(lines[..3], ["waited", "later 0", "waited"]);
+    assert!(lines[3].contains("setTimeout 3 was stopped"), "{lines:?}");
+    assert!(
+        lines[4].contains("Uncaught (in promise) Error: lost"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn modules_resolve_and_run_once_per_heap() {
+    on_worker(async {
+        let rig = Rig::with_files(
+            "import { a } from './lib/a.js'; import b from './lib/b.js';
+             const data = open('data.txt');
+             export default function () { console.log(a, b, data); }",
+            &[
+                (
+                    "file:///dir/lib/a.js",
+                    "import b from './b.js'; export const a = 'a' + b;",
+                ),
+                ("file:///dir/lib/b.js", "export default 'b';"),
+                ("file:///dir/data.txt", "data"),
+            ],
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        assert_eq!(vu.iterate(0, 0).await, IterationEnd::Complete);
+        assert_eq!(rig.lines(), ["ab b data"]);
+        vu.close().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_loaded_says_why() {
+    assert!(
+        load_error("export default function () {\n  const = 5;\n}")
+            .starts_with("file:///dir/script.js: Line 2:")
+    );
+    assert!(
+        load_error("import './absent.js'; export default () => 1")
+            .contains("\"./absent.js\" couldn't be found")
+    );
+    assert!(
+        load_error("import x from 'k6/ws'; export default () => 1")
+            .contains("\"k6/ws\" is not supported")
+    );
+    assert!(
+        load_error("import 'k6/nope'; import 'k6/x/foo'; export default () => 1")
+            .contains("[\"k6/nope\", \"k6/x/foo\"]")
+    );
+    assert_eq!(
+        load_error("export const a = 1;"),
+        "no exported functions in script"
+    );
+    assert!(
+        load_error("throw new RangeError('init')")
+            .starts_with("RangeError: init\n\tat file:///dir/script.js:1:")
+    );
+    assert!(
+        load_error("export const options = {a: NaN}; export default () => 1")
+            .contains("unsupported value: NaN")
+    );
+    assert!(
+        load_error("open('nope.txt'); export default () => 1")
+            .contains("stat /dir/nope.txt: no such file or directory")
+    );
+}
+
+#[test]
+fn options_and_functions_are_found() {
+    let exports = on_worker(async {
+        let rig = Rig::new(
+            "export const options = { vus: 2, thresholds: { m: ['a<1'] }, u: undefined };
+             export default () => 1; export function setup() {}",
+        );
+        rig.load().await.unwrap()
+    });
+    assert_eq!(
+        exports.options.unwrap().to_string(),
+        r#"{"vus":2,"thresholds":{"m":["a<1"]},"u":null}"#
+    );
+    assert!(exports.functions.iter().any(|f| f == "default"));
+    assert!(exports.functions.iter().any(|f| f == "setup"));
+}
+
+#[test]
+fn setup_data_travels_as_json() {
+    on_worker(async {
+        let rig = Rig::new(
+            "export function setup() { return { list: [1, undefined], d: new Date(0), b: new Uint8Array([1, 2]) }; }
+             export default function (data) { data.n = (data.n || 0) + 1; console.log(JSON.stringify(data)); }
+             export function teardown(data) { return data.fn = () => 1, data; }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        let data = vu
+            .call(Lifecycle::Setup, None)
+            .await
+            .unwrap()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            data,
+            r#"{"list":[1,null],"d":"1970-01-01T00:00:00Z","b":"AQI="}"#
+        );
+        vu.activate(Rig::activation(Some(&data))).await;
+        vu.iterate(0, 0).await;
+        vu.iterate(1, 1).await;
+        let lines = rig.lines();
+        assert!(
+            lines[0].ends_with("\"n\":1}") && lines[1].ends_with("\"n\":2}"),
+            "{lines:?}"
+        );
+        let error = vu
+            .call(Lifecycle::Teardown, Some(data.into()))
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("unsupported type: func"),
+            "{error}"
+        );
+        vu.close().await;
+    });
+}
+
+#[test]
+fn summaries_come_back_as_bytes() {
+    on_worker(async {
+        let rig = Rig::new(
+            "export default () => 1;
+             export function handleSummary(data) {
+               return { stdout: String(data.n) + ('setup_data' in data), 'raw.bin': new Uint8Array([1]).buffer };
+             }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        let result = vu.summarise("{\"n\":3}".into(), false).await.unwrap();
+        let SummaryResult::Entries(entries) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(entries[0].content, b"3true");
+        assert_eq!(entries[1].content, [1]);
+        vu.close().await;
+    });
+}
+
+#[test]
+fn a_stop_cannot_be_swallowed() {
+    // Each script tries to go on after the stop in its own way.
+    for body in [
+        "try { for (;;) {} } catch (e) { console.log('caught'); } finally { console.log('finally'); }",
+        "new Promise(() => { for (;;) {} }).catch(() => console.log('caught')); console.log('after'); for (;;) {}",
+        "for (;;) { try { sleep(60); } catch (e) { console.log('caught'); } }",
+        "setInterval(() => {}, 1);",
+        "const f = () => { try { f(); } catch (e) { f(); } }; f();",
+    ] {
+        on_worker(async {
+            let rig = Rig::new(&format!(
+                "import {{ sleep }} from 'k6'; export default function () {{ {body} }}"
+            ));
+            rig.load().await.unwrap();
+            let mut vu = rig.vu().await.unwrap();
+            vu.activate(Rig::activation(None)).await;
+            let stopper = vu.stopper();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stopper.stop();
+            });
+            assert_eq!(vu.iterate(0, 0).await, IterationEnd::Interrupted, "{body}");
+            let lines = rig.lines();
+            assert!(
+                !lines
+                    .iter()
+                    .any(|l| l == "caught" || l == "finally" || l == "after"),
+                "{body}: {lines:?}"
+            );
+            // The VU is usable again, and what the script had left to do is gone.
+            vu.activate(Rig::activation(None)).await;
+            vu.close().await;
+        });
+    }
+}
+
+#[test]
+fn an_abort_runs_nothing_more() {
+    on_worker(async {
+        let rig = Rig::new(
+            "import exec from 'k6/execution';
+             export default function () {
+               try { exec.test.abort('enough'); } finally { console.log('finally'); }
+             }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        assert_eq!(vu.iterate(0, 0).await, IterationEnd::Interrupted);
+        assert!(rig.lines().is_empty());
+        let aborts = rig.notes.aborts.lock().unwrap().clone();
+        assert!(
+            aborts[0].starts_with("test aborted: enough at default (file:///dir/script.js:3:"),
+            "{aborts:?}"
+        );
+        vu.close().await;
+    });
+}
+
+#[test]
+fn busy_neighbours_share_a_worker() {
+    on_worker(async {
+        let rig = Rig::new("export default function () { for (;;) {} }");
+        rig.load().await.unwrap();
+        let mut busy = rig.vu().await.unwrap();
+        busy.activate(Rig::activation(None)).await;
+        let stopper = busy.stopper();
+        let looping = tokio::task::spawn_local(async move {
+            busy.iterate(0, 0).await;
+            busy.close().await;
+        });
+        // Timers of others fire although the loop never ends.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stopper.stop();
+        looping.await.unwrap();
+    });
+}
+
+#[test]
+fn recursion_ends_in_an_error() {
+    let lines = run(
+        "export default function () {
+           let depth = 0;
+           const deep = (n) => n === 0 ? 0 : 1 + deep(n - 1);
+           console.log(deep(50000));
+           const f = () => { depth++; f(); };
+           try { f(); } catch (e) { console.log(e instanceof RangeError || e instanceof InternalError, depth > 50000); }
+           console.log(deep(10));
+         }",
+        2,
+    );
+    assert_eq!(
+        lines,
+        ["50000", "true true", "10", "50000", "true true", "10"]
+    );
+}
+
+#[test]
+fn shared_arrays_are_read_only_copies() {
+    let lines = run(
+        "import { SharedArray } from 'k6/data';
+         const sa = new SharedArray('rows', () => [{ a: 1 }, 2]);
+         export default function () {
+           console.log(Array.isArray(sa), sa.length, sa[0] === sa[0], Object.isFrozen(sa[0]), sa[9]);
+           console.log(JSON.stringify(sa), sa.map((x) => typeof x).join(), [...sa].length, Object.keys(sa).join());
+           for (const f of [() => { sa[0] = 1; }, () => sa.push(1), () => { sa[0].a = 2; }]) {
+             try { f(); console.log('changed'); } catch (e) { console.log(e instanceof TypeError); }
+           }
+         }",
+        1,
+    );
+    assert_eq!(
+        lines,
+        [
+            "true 2 false true undefined",
+            "[{\"a\":1},2] object,number 2 0,1",
+            "true",
+            "true",
+            "true"
+        ]
+    );
+}
+
+#[test]
+fn tags_of_a_vu_are_a_live_map() {
+    let lines = run(
+        "import exec from 'k6/execution'; import { group } from 'k6';
+         export default function () {
+           exec.vu.tags.turn = __ITER;
+           console.log(Object.keys(exec.vu.metrics.tags).join(), exec.vu.tags.turn, 'turn' in exec.vu.tags);
+           group('g', () => console.log(exec.vu.tags.group));
+           console.log(JSON.stringify(exec.vu.tags.group), delete exec.vu.tags.turn, exec.vu.tags.turn);
+           try { exec.vu.tags.bad = {}; } catch (e) { console.log(String(e)); }
+         }",
+        1,
+    );
+    assert_eq!(lines[0], "group,scenario,turn 0 true");
+    assert_eq!(lines[1], "::g");
+    assert_eq!(lines[2], "\"\" true undefined");
+    assert!(
+        lines[3].starts_with("TypeError: invalid value for metric tag 'bad'"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_poll_counter_is_found() {
+    // When an engine update moves it, preemption inside long builtins is gone: better to know.
+    assert!(crate::engine::poll_counter_offset().is_some());
+}

@@ -1,0 +1,160 @@
+//! `k6/http`: the request functions.
+
+mod request;
+mod response;
+mod selector;
+
+use std::rc::Rc;
+
+use rquickjs::{
+    Coerced, Ctx, Function, Object, Result as JsResult, Value,
+    function::{Opt, Rest},
+    module::{Declarations, Exports, ModuleDef},
+    object::Property,
+};
+
+use crate::{engine::LazyClass, error, host::Level, state::VuState, vu::state_of};
+
+/// What other parts of k6/http offer and this version lacks: calling it says so.
+const NOT_YET: &[&str] = &[
+    "CookieJar",
+    "asyncRequest",
+    "batch",
+    "cookieJar",
+    "expectedStatuses",
+    "file",
+    "setResponseCallback",
+    "url",
+];
+
+const FUNCTIONS: &[&str] = &[
+    "request", "get", "head", "post", "put", "patch", "del", "options",
+];
+
+const CONSTANTS: &[(&str, &str)] = &[
+    ("TLS_1_0", "tls1.0"),
+    ("TLS_1_1", "tls1.1"),
+    ("TLS_1_2", "tls1.2"),
+    ("TLS_1_3", "tls1.3"),
+    ("OCSP_STATUS_GOOD", "good"),
+    ("OCSP_STATUS_REVOKED", "revoked"),
+    ("OCSP_STATUS_SERVER_FAILED", "server_failed"),
+    ("OCSP_STATUS_UNKNOWN", "unknown"),
+    ("OCSP_REASON_UNSPECIFIED", "unspecified"),
+    ("OCSP_REASON_KEY_COMPROMISE", "key_compromise"),
+    ("OCSP_REASON_CA_COMPROMISE", "ca_compromise"),
+    ("OCSP_REASON_AFFILIATION_CHANGED", "affiliation_changed"),
+    ("OCSP_REASON_SUPERSEDED", "superseded"),
+    (
+        "OCSP_REASON_CESSATION_OF_OPERATION",
+        "cessation_of_operation",
+    ),
+    ("OCSP_REASON_CERTIFICATE_HOLD", "certificate_hold"),
+    ("OCSP_REASON_REMOVE_FROM_CRL", "remove_from_crl"),
+    ("OCSP_REASON_PRIVILEGE_WITHDRAWN", "privilege_withdrawn"),
+    ("OCSP_REASON_AA_COMPROMISE", "aa_compromise"),
+];
+
+/// The module `k6/http`.
+pub(crate) struct Http;
+
+impl ModuleDef for Http {
+    fn declare(decl: &Declarations<'_>) -> JsResult<()> {
+        for name in FUNCTIONS.iter().chain(NOT_YET) {
+            decl.declare(*name)?;
+        }
+        for (name, _) in CONSTANTS {
+            decl.declare(*name)?;
+        }
+        decl.declare("default")?;
+        Ok(())
+    }
+
+    fn evaluate<'js>(ctx: &Ctx<'js>, exports: &Exports<'js>) -> JsResult<()> {
+        let module = Object::new(ctx.clone())?;
+        let state = state_of(ctx);
+        let class = Rc::new(LazyClass::register(ctx, response::FIELDS)?);
+        *state.response_class.borrow_mut() = Some(class);
+
+        let vu = state.clone();
+        let request = Function::new(
+            ctx.clone(),
+            move |ctx: Ctx<'js>,
+                  method: Opt<Coerced<String>>,
+                  url: Opt<Value<'js>>,
+                  body: Opt<Value<'js>>,
+                  params: Opt<Value<'js>>| {
+                let method = method.0.map(|m| m.0).unwrap_or_default();
+                let method = if method.is_empty() { "GET" } else { &method };
+                request::send(&ctx, &vu, method, url.0, body.0, params.0)
+            },
+        )?;
+        module.set("request", request.with_name("request")?)?;
+        for (name, method) in [("get", "GET"), ("head", "HEAD")] {
+            let vu = state.clone();
+            let function = Function::new(
+                ctx.clone(),
+                move |ctx: Ctx<'js>,
+                      url: Opt<Value<'js>>,
+                      params: Opt<Value<'js>>,
+                      more: Rest<Value<'js>>| {
+                    if !more.0.is_empty() {
+                        warn_arguments(&vu, name, more.0.len() + 2);
+                    }
+                    request::send(&ctx, &vu, method, url.0, None, params.0)
+                },
+            )?;
+            module.set(name, function.with_name(name)?)?;
+        }
+        for (name, method) in [
+            ("post", "POST"),
+            ("put", "PUT"),
+            ("patch", "PATCH"),
+            ("del", "DELETE"),
+            ("options", "OPTIONS"),
+        ] {
+            let vu = state.clone();
+            let function = Function::new(
+                ctx.clone(),
+                move |ctx: Ctx<'js>,
+                      url: Opt<Value<'js>>,
+                      body: Opt<Value<'js>>,
+                      params: Opt<Value<'js>>| {
+                    request::send(&ctx, &vu, method, url.0, body.0, params.0)
+                },
+            )?;
+            module.set(name, function.with_name(name)?)?;
+        }
+        for name in NOT_YET {
+            let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
+                Err::<(), _>(error::throw(&ctx, &not_yet(&format!("http.{name}()"))))
+            })?;
+            module.set(*name, function.with_constructor(true).with_name(name)?)?;
+        }
+        for (name, value) in CONSTANTS {
+            module.prop(*name, Property::from(*value).enumerable())?;
+        }
+        for name in FUNCTIONS.iter().chain(NOT_YET) {
+            exports.export(*name, module.get::<_, Value<'js>>(*name)?)?;
+        }
+        for (name, value) in CONSTANTS {
+            exports.export(*name, *value)?;
+        }
+        exports.export("default", module)?;
+        Ok(())
+    }
+}
+
+/// The text for a part of the module that does not exist yet.
+fn not_yet(what: &str) -> String {
+    format!(
+        "{what} is not supported by this version of Volley; docs/compatibility.md lists what is"
+    )
+}
+
+fn warn_arguments(state: &VuState, name: &str, given: usize) {
+    let text = format!(
+        "http.{name} only accepts a url and a params argument (2 arguments), but {given} were given"
+    );
+    state.log(Level::Warning, &text, &[]);
+}

@@ -1,0 +1,128 @@
+//! The modules that scripts import by a `k6…` name.
+//!
+//! One row per module; its exports live in its own file. A module is instantiated only when a
+//! script imports it.
+
+pub(crate) mod data;
+mod execution;
+mod http;
+mod k6;
+mod metrics;
+pub(crate) mod timers;
+
+use rquickjs::{
+    Ctx, Module as JsModule, Object, Result as JsResult,
+    module::{Declared, Exports, ModuleDef},
+};
+
+/// A row of the table.
+pub(crate) struct Module {
+    /// The import name.
+    pub(crate) name: &'static str,
+    /// Declares it in a context.
+    pub(crate) declare: for<'js> fn(&Ctx<'js>, &str) -> JsResult<JsModule<'js, Declared>>,
+}
+
+/// Every module there is.
+const MODULES: &[Module] = &[
+    row::<k6::K6>("k6"),
+    row::<data::Data>("k6/data"),
+    row::<execution::Execution>("k6/execution"),
+    row::<http::Http>("k6/http"),
+    row::<metrics::Metrics>("k6/metrics"),
+    row::<timers::Timers>("k6/timers"),
+];
+
+/// Modules of k6 that are still missing here.
+const NOT_YET: &[&str] = &[
+    "k6/browser",
+    "k6/crypto",
+    "k6/crypto/x509",
+    "k6/encoding",
+    "k6/experimental/csv",
+    "k6/experimental/fs",
+    "k6/experimental/streams",
+    "k6/experimental/websockets",
+    "k6/html",
+    "k6/net/grpc",
+    "k6/secrets",
+    "k6/websockets",
+    "k6/ws",
+];
+
+/// Modules that k6 itself has removed, with what it says.
+const REMOVED: &[(&str, &str)] = &[
+    (
+        "k6/experimental/redis",
+        "k6/experimental/redis has been removed. Please migrate to the new version by changing your import to 'k6/x/redis'. Read more here: https://grafana.com/docs/k6/latest/javascript-api/k6-x-redis",
+    ),
+    (
+        "k6/experimental/browser",
+        "k6/experimental/browser has been graduated, please use k6/browser instead.Please update your imports to use k6/browser instead of k6/experimental/browser, For more information, see the migration guide at the link: https://grafana.com/docs/k6/latest/using-k6-browser/migrating-to-k6-v0-52/",
+    ),
+    (
+        "k6/experimental/grpc",
+        "k6/experimental/grpc has been graduated, please use k6/net/grpc instead. See https://grafana.com/docs/k6/latest/javascript-api/k6-net-grpc/ for more information.",
+    ),
+    (
+        "k6/experimental/timers",
+        "k6/experimental/timers has been graduated, and it's now globally available as defined by standard WebAPIs. You just need to remove the import.",
+    ),
+    (
+        "k6/experimental/tracing",
+        "k6/experimental/tracing has been removed. All of it functionality is available as pure JavaScript module. More info available at the docs: https://grafana.com/docs/k6/latest/javascript-api/jslib/http-instrumentation-tempo",
+    ),
+    (
+        "k6/experimental/webcrypto",
+        "k6/experimental/webcrypto has been graduated and it's now globally available as defined by standard WebAPIs. You just need to remove the import.",
+    ),
+];
+
+/// What a built-in name turned out to be.
+pub(crate) enum Found {
+    /// A module of the table.
+    Module(&'static Module),
+    /// A name that is known and cannot be served; the text says why.
+    Refused(String),
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// Looks a built-in name up.
+pub(crate) fn find(name: &str) -> Found {
+    if let Some(module) = MODULES.iter().find(|m| m.name == name) {
+        return Found::Module(module);
+    }
+    if NOT_YET.contains(&name) {
+        return Found::Refused(format!(
+            "the module \"{name}\" is not supported by this version of Volley; docs/compatibility.md lists what is"
+        ));
+    }
+    match REMOVED.iter().find(|(removed, _)| *removed == name) {
+        Some((_, text)) => Found::Refused((*text).to_owned()),
+        None => Found::Unknown,
+    }
+}
+
+const fn row<D: ModuleDef>(name: &'static str) -> Module {
+    fn declare<'js, D: ModuleDef>(ctx: &Ctx<'js>, name: &str) -> JsResult<JsModule<'js, Declared>> {
+        JsModule::declare_def::<D, _>(ctx.clone(), name)
+    }
+    Module {
+        name,
+        declare: declare::<D>,
+    }
+}
+
+/// Exports every member of `object` under its name, and the object itself as the default.
+fn export_all<'js>(
+    exports: &Exports<'js>,
+    object: &Object<'js>,
+    names: &[&'static str],
+) -> JsResult<()> {
+    for name in names {
+        exports.export(*name, object.get::<_, rquickjs::Value<'js>>(*name)?)?;
+    }
+    exports.export("default", object.clone())?;
+    Ok(())
+}
