@@ -117,6 +117,12 @@ impl Script {
         &self.url
     }
 
+    /// The main module's text.
+    pub fn source(&self) -> Arc<[u8]> {
+        // It was put there first of all, and nothing takes it away.
+        self.files.read(&self.url).unwrap_or_default()
+    }
+
     /// URL of the folder `open()` starts from.
     pub fn pwd(&self) -> &str {
         &self.pwd

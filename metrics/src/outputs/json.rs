@@ -122,7 +122,11 @@ impl Output for JsonOutput {
         };
         let mut problems = Vec::new();
         if let Some(error) = outcome.error {
-            problems.push(format!("{error}; {} samples were lost", outcome.lost));
+            problems.push(match outcome.lost {
+                // It came with the end: how much was still held back is not known.
+                0 => error,
+                lost => format!("{error}; {lost} samples were lost"),
+            });
         }
         if self.dropped > 0 {
             let dropped = self.dropped;

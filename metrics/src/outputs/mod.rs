@@ -40,16 +40,16 @@ pub struct OutputContext {
     pub definitions: Arc<Definitions>,
 }
 
-/// An output, or the text that says why it could not be opened.
-pub type Opened = Result<Box<dyn Output>, String>;
+/// Opens an output with the text after the `=` of `--out`; the error is why it could not be opened.
+pub type Open = fn(&str, OutputContext) -> Result<Box<dyn Output>, String>;
 
 /// A kind of output.
 #[derive(Debug)]
 pub struct OutputKind {
     /// The name before the `=` of `--out`.
     pub name: &'static str,
-    /// Opens one with the text after the `=`; the error is why it could not be opened.
-    pub open: fn(&str, OutputContext) -> Opened,
+    /// Opens one.
+    pub open: Open,
 }
 
 /// Every output that is told about samples.

@@ -36,9 +36,9 @@ pub struct PrometheusOptions {
 /// How long the agent stays after the end so that the final values are scraped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Linger {
-    /// Until one more scrape, if there were scrapes during the run.
+    /// Until one more scrape, for 30 s at most, if there were scrapes during the run.
     Auto,
-    /// For this long.
+    /// Until one more scrape, for this long at most, whether or not there were scrapes before.
     For(Duration),
     /// Not at all.
     Off,
@@ -378,13 +378,12 @@ fn labels_of(tags: &TagSet) -> Labels {
     let mut pairs: Vec<(String, &str)> = Vec::with_capacity(tags.len() + 1);
     for (key, value) in tags.iter() {
         let mut name = label_name(key);
-        // `a b` and `a-b` are two tags, and must stay two labels.
-        if pairs.iter().any(|(taken, _)| *taken == name) {
-            let taken = |name: &str| {
-                pairs.iter().any(|(taken, _)| taken == name) || tags.get(name).is_some()
-            };
+        let taken =
+            |name: &str| pairs.iter().any(|(taken, _)| taken == name) || tags.get(name).is_some();
+        // `a b` and `a_b` are two tags, and must stay two labels: the legal one keeps its name.
+        if name != key && taken(&name) {
             name = (2..)
-                .map(|number| format!("{name}_{number}"))
+                .map(|number| label_name(&format!("{name}_{number}")))
                 .find(|name| !taken(name))
                 .unwrap_or(name);
         }

@@ -29,16 +29,15 @@ pub struct ThresholdSpec {
 }
 
 impl ThresholdSpec {
-    /// The form that the options use: a string, or an object if it may abort.
+    /// The form that the options use: a string, or an object if it may abort. As in the
+    /// reference, a delay without an abort to delay is lost.
     pub(crate) fn push_json(&self, out: &mut String) {
-        if !self.abort_on_fail && self.delay_abort_eval.is_none() {
+        if !self.abort_on_fail {
             return push_json_string(out, &self.source);
         }
         out.push_str("{\"threshold\":");
         push_json_string(out, &self.source);
-        out.push_str(",\"abortOnFail\":");
-        out.push_str(if self.abort_on_fail { "true" } else { "false" });
-        out.push_str(",\"delayAbortEval\":");
+        out.push_str(",\"abortOnFail\":true,\"delayAbortEval\":");
         match self.delay_abort_eval {
             None => out.push_str("null"),
             Some(delay) => push_json_string(out, &go_duration(delay)),

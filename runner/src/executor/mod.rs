@@ -1,0 +1,348 @@
+//! Executors: each decides when the iterations of a scenario start and when they stop.
+//!
+//! An executor has two halves. Its `run` is a future of the coordinator: it takes VUs from the
+//! pool, hands each to its worker with a [`Job`], and waits until they are back. Its [`Pace`] is
+//! asked on the worker, between two iterations, whether the VU goes on: that is the only thing on
+//! the path of an iteration, and it takes no lock.
+
+mod constant_vus;
+mod looping;
+mod per_vu_iterations;
+mod shared_iterations;
+
+#[cfg(test)]
+mod conformance;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    options::{Scenario, ScenarioKind},
+    segment::Tuple,
+};
+
+/// A row of the table: an executor under the name that scripts use for it.
+pub(crate) struct Kind {
+    /// `constant-vus`, …
+    pub(crate) name: &'static str,
+    /// Runs one scenario from its start instant to the return of its last VU.
+    pub(crate) run: fn(Run) -> BoxFuture<Result<(), String>>,
+    /// What its progress line shows: VUs, time, iterations.
+    pub(crate) columns: fn(&Scenario, &Tuple, &Progress) -> Vec<String>,
+}
+
+/// Every executor.
+pub(crate) const EXECUTORS: &[Kind] = &[
+    constant_vus::KIND,
+    per_vu_iterations::KIND,
+    shared_iterations::KIND,
+];
+
+/// A boxed future of the coordinator thread.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// The executor of a scenario.
+pub(crate) fn find(kind: &ScenarioKind) -> Option<&'static Kind> {
+    EXECUTORS.iter().find(|row| row.name == kind.name())
+}
+
+/// What an executor needs to run a scenario.
+pub(crate) struct Run {
+    /// The scenario's configuration.
+    pub(crate) scenario: Arc<Scenario>,
+    /// This instance's share.
+    pub(crate) tuple: Tuple,
+    /// Where VUs come from.
+    pub(crate) pool: Rc<dyn Pool>,
+    /// What scripts see of the scenario, and its counters.
+    pub(crate) progress: Arc<Progress>,
+    /// Becomes true when the whole run is aborted.
+    pub(crate) abort: watch::Receiver<bool>,
+    /// Counts iterations that could not be started: a number of them, and the VU if one is to blame.
+    pub(crate) dropped: Rc<dyn Fn(u64, Option<u64>)>,
+}
+
+/// Idle VUs of the instance, whichever worker they live on.
+pub(crate) trait Pool {
+    /// Takes a VU, waiting for one if need be.
+    fn take(&self) -> BoxFuture<Result<Box<dyn Lease>, String>>;
+}
+
+/// A VU that an executor has taken.
+pub(crate) trait Lease {
+    /// Lets it serve the job; done when the VU is back in the pool.
+    fn serve(self: Box<Self>, job: Arc<Job>) -> BoxFuture<()>;
+}
+
+/// Asked between two iterations of a VU, on its worker.
+pub(crate) trait Pace: Send + Sync {
+    /// Whether the VU starts another iteration now (`true`), stops (`false`), or waits.
+    fn poll_next(&self, turn: &mut Turn, task: &mut Context<'_>) -> Poll<bool>;
+}
+
+/// What a VU carries from one question to the next.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// Iterations that this VU has started in this job.
+    pub(crate) started: u64,
+    /// The time of the question.
+    pub(crate) now: Instant,
+    /// Set by a pace that stops before its work is done: iterations that are left.
+    pub(crate) left: u64,
+}
+
+/// One scenario in progress: what VUs serve.
+pub(crate) struct Job {
+    /// What scripts see.
+    pub(crate) progress: Arc<Progress>,
+    pace: Box<dyn Pace>,
+    /// Numbers the iterations over all instances.
+    tuple: Tuple,
+    iterations: AtomicU64,
+    cancel: watch::Sender<bool>,
+    /// Tells jobs apart.
+    pub(crate) id: u64,
+    left: std::sync::Mutex<Vec<(u64, u64)>>,
+}
+
+/// Identifies jobs within the process.
+static JOBS: AtomicU64 = AtomicU64::new(0);
+
+impl Job {
+    /// A job paced by `pace`, its iterations numbered by `tuple`.
+    pub(crate) fn new(progress: Arc<Progress>, tuple: Tuple, pace: Box<dyn Pace>) -> Arc<Self> {
+        Arc::new(Self {
+            progress,
+            pace,
+            tuple,
+            iterations: AtomicU64::new(0),
+            cancel: watch::Sender::new(false),
+            id: JOBS.fetch_add(1, Ordering::Relaxed),
+            left: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Interrupts every VU that serves this job.
+    pub(crate) fn cancel(&self) {
+        self.cancel.send_replace(true);
+    }
+
+    /// To wait for [`Self::cancel`].
+    pub(crate) fn cancelled(&self) -> watch::Receiver<bool> {
+        self.cancel.subscribe()
+    }
+
+    /// The numbers of the next iteration: in this instance and over all, from 0.
+    fn number(&self) -> (u64, u64) {
+        let instance = self.iterations.fetch_add(1, Ordering::Relaxed);
+        // The striping counts from 1, scripts from 0.
+        let test = self.tuple.unscaled(instance as i64 + 1) - 1;
+        (instance, test as u64)
+    }
+
+    /// What VUs that stopped early had left to do: (VU id, iterations).
+    pub(crate) fn take_left(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+/// Computes how much of a scenario is done, 0 to 1.
+pub(crate) type Share = Box<dyn Fn(&Progress) -> f64 + Send + Sync>;
+
+/// What is known of a scenario while it runs: for scripts, the progress lines and the summary.
+pub(crate) struct Progress {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its executor.
+    pub(crate) executor: &'static str,
+    started: OnceLock<Instant>,
+    started_unix_ms: AtomicI64,
+    /// How long it took, and whether it was cut short.
+    ended: OnceLock<(Duration, bool)>,
+    /// Set by the executor.
+    pub(crate) share: OnceLock<Share>,
+    /// Iterations that were not interrupted.
+    completed: AtomicU64,
+}
+
+impl Progress {
+    /// A scenario that has not started.
+    pub(crate) fn new(name: &str, executor: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            executor,
+            started: OnceLock::new(),
+            started_unix_ms: AtomicI64::new(0),
+            ended: OnceLock::new(),
+            share: OnceLock::new(),
+            completed: AtomicU64::new(0),
+        })
+    }
+
+    /// It starts now, which is so many milliseconds after the epoch.
+    pub(crate) fn begin(&self, unix_ms: i64) {
+        self.started_unix_ms.store(unix_ms, Ordering::Relaxed);
+        let _ = self.started.set(Instant::now());
+    }
+
+    /// Its VUs are back; `cut` when the run was aborted meanwhile.
+    pub(crate) fn end(&self, cut: bool) {
+        let _ = self.ended.set((self.spent(), cut));
+    }
+
+    /// Whether it has started.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.started.get().is_some()
+    }
+
+    /// Whether it is over, and if so, whether it was cut short.
+    pub(crate) fn ended(&self) -> Option<bool> {
+        self.ended.get().map(|(_, cut)| *cut)
+    }
+
+    /// How long it has run.
+    pub(crate) fn spent(&self) -> Duration {
+        match (self.ended.get(), self.started.get()) {
+            (Some((spent, _)), _) => *spent,
+            (None, Some(started)) => started.elapsed(),
+            (None, None) => Duration::ZERO,
+        }
+    }
+
+    /// One iteration was not interrupted.
+    pub(crate) fn count(&self) {
+        self.completed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Iterations that were not interrupted.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+}
+
+impl volley_scripting::Scenario for Progress {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn executor(&self) -> &str {
+        self.executor
+    }
+
+    fn start_unix_ms(&self) -> i64 {
+        self.started_unix_ms.load(Ordering::Relaxed)
+    }
+
+    fn progress(&self) -> f64 {
+        let share = self.share.get().map_or(0.0, |share| share(self));
+        // No iterations at all: a scenario without work is done.
+        if share.is_nan() {
+            1.0
+        } else {
+            share.clamp(0.0, 1.0)
+        }
+    }
+}
+
+/// A VU as the serving loop sees it; tests put a fake in its place.
+pub(crate) trait Iterate {
+    /// The id of the VU in this instance.
+    fn id(&self) -> u64;
+    /// Runs one iteration; `false` when it was interrupted.
+    fn iterate(&mut self, instance: u64, test: u64) -> impl Future<Output = bool>;
+    /// Called after each iteration and before the VU is given back.
+    fn settle(&mut self) {}
+}
+
+/// Cancellation of one VU's loop, set on its own thread.
+#[derive(Default)]
+pub(crate) struct Leash {
+    cut: Cell<bool>,
+    waker: RefCell<Option<std::task::Waker>>,
+}
+
+impl Leash {
+    /// Ends the loop after the present iteration, and any wait of it at once.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_cut(&self, task: &mut Context<'_>) -> bool {
+        if self.cut.get() {
+            return true;
+        }
+        *self.waker.borrow_mut() = Some(task.waker().clone());
+        false
+    }
+}
+
+/// How long a VU may go from iteration to iteration before it lets its neighbours run.
+const SLICE: Duration = Duration::from_micros(250);
+
+/// Step 1 of the hot path: iterations of one VU, one after the other, until the pace says stop.
+///
+/// `min_duration` is waited for after short iterations. `count` hears of each end.
+pub(crate) async fn serve<V: Iterate>(
+    vu: &mut V,
+    job: &Job,
+    leash: &Leash,
+    min_duration: Duration,
+    count: impl Fn(bool),
+) {
+    let mut turn = Turn {
+        started: 0,
+        now: Instant::now(),
+        left: 0,
+    };
+    let mut slice = turn.now;
+    while !leash.cut.get() {
+        turn.now = Instant::now();
+        if turn.now.duration_since(slice) >= SLICE {
+            tokio::task::yield_now().await;
+            slice = Instant::now();
+            turn.now = slice;
+        }
+        let go = poll_fn(|task| match job.pace.poll_next(&mut turn, task) {
+            Poll::Pending if leash.poll_cut(task) => Poll::Ready(false),
+            other => other,
+        });
+        if !go.await {
+            break;
+        }
+        turn.started += 1;
+        let began = turn.now;
+        let (instance, test) = job.number();
+        count(vu.iterate(instance, test).await);
+        vu.settle();
+        if !min_duration.is_zero() {
+            let due = began + min_duration;
+            let mut rest = std::pin::pin!(tokio::time::sleep_until(due));
+            poll_fn(|task| {
+                if leash.poll_cut(task) {
+                    return Poll::Ready(());
+                }
+                rest.as_mut().poll(task)
+            })
+            .await;
+        }
+    }
+    if turn.left > 0 {
+        let mut left = job.left.lock().unwrap_or_else(|e| e.into_inner());
+        left.push((vu.id(), turn.left));
+    }
+}

@@ -1,0 +1,182 @@
+//! From the options of a test to the settings of the network engine.
+
+use std::time::Duration;
+
+use volley_net::{Cidr, ClientConfig, HostMap, TlsVersion};
+
+use crate::{
+    duration::GoDuration,
+    options::{OptionError, Options},
+};
+
+/// What requests say they come from, unless the options say otherwise. Servers that look for k6
+/// find it.
+pub(crate) const USER_AGENT: &str = concat!(
+    "Volley/",
+    env!("CARGO_PKG_VERSION"),
+    " (compatible; Grafana k6/2.2.0)"
+);
+
+/// The settings for all clients of a test.
+///
+/// # Errors
+/// A value that means nothing to the engine, or an option that it does not know yet; 104.
+pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
+    refuse_unsupported(options)?;
+    let limit = |value: Option<i64>, default: usize| {
+        value.map_or(default, |value| usize::try_from(value).unwrap_or(0))
+    };
+    let mut hosts = HostMap::default();
+    for (pattern, address) in options.hosts.iter().flat_map(|hosts| &hosts.0) {
+        hosts
+            .insert(pattern, address)
+            .map_err(OptionError::config)?;
+    }
+    let ranges = options.blacklist_ips.iter().flatten();
+    let ranges = ranges.map(|range| range.to_string().parse::<Cidr>());
+    let patterns = options
+        .block_hostnames
+        .iter()
+        .flat_map(|patterns| &patterns.0);
+    let version = |text: &str| match text {
+        "" => Ok(None),
+        text => text
+            .parse::<TlsVersion>()
+            .map(Some)
+            .map_err(OptionError::config),
+    };
+    let (tls_min, tls_max) = match &options.tls_version {
+        Some(versions) => (version(&versions.min)?, version(&versions.max)?),
+        None => (None, None),
+    };
+    let mut config = ClientConfig::default();
+    let agent = options.user_agent.clone();
+    config.user_agent = Some(agent.unwrap_or_else(|| USER_AGENT.to_owned()));
+    config.insecure_skip_tls_verify = options.insecure_skip_tls_verify.unwrap_or(false);
+    config.no_connection_reuse = options.no_connection_reuse.unwrap_or(false);
+    config.max_idle = limit(options.batch, config.max_idle);
+    config.max_idle_per_host = limit(options.batch_per_host, config.max_idle_per_host);
+    match options.dns.as_ref().and_then(|dns| dns.ttl.as_deref()) {
+        None => {}
+        Some("inf") => config.dns_ttl = Duration::MAX,
+        Some(ttl) => {
+            let ttl = GoDuration::parse_extended(ttl).map_err(OptionError::config)?;
+            config.dns_ttl = ttl.to_std();
+        }
+    }
+    config.hosts = hosts;
+    config.blacklist_ips = ranges
+        .collect::<Result<_, _>>()
+        .map_err(OptionError::config)?;
+    config.block_hostnames = patterns.cloned().collect();
+    (config.tls_min, config.tls_max) = (tls_min, tls_max);
+    Ok(config)
+}
+
+/// Options that are read and understood, and that nothing here acts on yet: a test that asks for
+/// them must not run as if it had them.
+fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
+    let dns = options.dns.as_ref();
+    let select = dns
+        .and_then(|dns| dns.select.as_deref())
+        .is_some_and(|s| s != "random");
+    let policy = dns
+        .and_then(|dns| dns.policy.as_deref())
+        .is_some_and(|p| p != "preferIPv4");
+    let given = [
+        ("rps", options.rps.is_some_and(|rps| rps > 0)),
+        (
+            "httpDebug",
+            options
+                .http_debug
+                .as_deref()
+                .is_some_and(|mode| !mode.is_empty()),
+        ),
+        (
+            "tlsAuth",
+            options
+                .tls_auth
+                .as_ref()
+                .is_some_and(|list| !list.is_empty()),
+        ),
+        (
+            "tlsCipherSuites",
+            options
+                .tls_cipher_suites
+                .as_ref()
+                .is_some_and(|list| !list.0.is_empty()),
+        ),
+        (
+            "localIPs",
+            options
+                .local_ips
+                .as_ref()
+                .is_some_and(|list| !list.is_empty()),
+        ),
+        ("dns.select", select),
+        ("dns.policy", policy),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(OptionError::config(format!(
+            "the option '{name}' is not supported by this version of Volley; \
+             docs/compatibility.md lists what is"
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(options: serde_json::Value) -> Result<ClientConfig, OptionError> {
+        let (options, _) = Options::from_script(&options).expect("options");
+        config(&options)
+    }
+
+    #[test]
+    fn options_reach_the_engine() {
+        let config = of(json!({
+            "userAgent": "me", "batch": 7, "batchPerHost": 0, "dns": {"ttl": "1m"},
+            "hosts": {"a.test": "127.0.0.1:8080"}, "blacklistIPs": ["10.0.0.0/8"],
+            "blockHostnames": ["*.bad.test"], "tlsVersion": {"min": "tls1.2", "max": "tls1.3"},
+            "insecureSkipTLSVerify": true, "noConnectionReuse": true,
+        }))
+        .expect("a configuration");
+        assert_eq!(config.user_agent.as_deref(), Some("me"));
+        assert_eq!((config.max_idle, config.max_idle_per_host), (7, 0));
+        assert_eq!(config.dns_ttl.as_secs(), 60);
+        assert_eq!(
+            config.hosts.lookup("a.test", 80).map(|a| a.to_string()),
+            Some("127.0.0.1:8080".into())
+        );
+        assert_eq!(config.blacklist_ips.len(), 1);
+        assert_eq!(config.block_hostnames, ["*.bad.test"]);
+        assert_eq!(
+            (config.tls_min, config.tls_max),
+            (Some(TlsVersion::Tls12), Some(TlsVersion::Tls13))
+        );
+        assert!(config.insecure_skip_tls_verify && config.no_connection_reuse);
+    }
+
+    #[test]
+    fn nothing_is_ignored_in_silence() {
+        for options in [
+            json!({"rps": 5}),
+            json!({"httpDebug": "full"}),
+            json!({"dns": {"select": "first"}}),
+            json!({"dns": {"policy": "onlyIPv6"}}),
+        ] {
+            let error = of(options.clone()).expect_err("refused");
+            assert!(
+                error.text.contains("not supported"),
+                "{options}: {}",
+                error.text
+            );
+            assert_eq!(error.exit, 104);
+        }
+        assert!(of(json!({"rps": 0, "dns": {"select": "random", "policy": "preferIPv4"}})).is_ok());
+    }
+}
