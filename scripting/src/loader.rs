@@ -25,6 +25,9 @@ use crate::{engine, error, modules, state::VuState};
 /// Where scripts find their files: the disk, or an archive that holds them all.
 pub struct Files {
     cache: Mutex<BTreeMap<String, Arc<[u8]>>>,
+    /// What was looked for in vain, and whether it is a directory: VUs made later get the same
+    /// answer as the first.
+    missing: Mutex<BTreeMap<String, bool>>,
     disk: bool,
     closed: AtomicBool,
 }
@@ -47,6 +50,7 @@ impl Files {
     pub fn disk() -> Self {
         Self {
             cache: Mutex::default(),
+            missing: Mutex::default(),
             disk: true,
             closed: AtomicBool::new(false),
         }
@@ -56,6 +60,7 @@ impl Files {
     pub fn archive(files: BTreeMap<String, Arc<[u8]>>) -> Self {
         Self {
             cache: Mutex::new(files),
+            missing: Mutex::default(),
             disk: false,
             closed: AtomicBool::new(false),
         }
@@ -75,8 +80,26 @@ impl Files {
             return Ok(known.clone());
         }
         if self.closed.load(Ordering::Acquire) {
-            return Err(FileError::Closed);
+            let missing = self.missing.lock().unwrap_or_else(|e| e.into_inner());
+            return Err(match missing.get(&key) {
+                Some(true) => FileError::Directory,
+                Some(false) => FileError::NotFound,
+                None => FileError::Closed,
+            });
         }
+        let found = self.look_up(url);
+        if let Err(problem @ (FileError::NotFound | FileError::Directory)) = &found {
+            let directory = matches!(problem, FileError::Directory);
+            let mut missing = self.missing.lock().unwrap_or_else(|e| e.into_inner());
+            missing.insert(key, directory);
+        } else if let Ok(content) = &found {
+            self.lock().insert(key, content.clone());
+        }
+        found
+    }
+
+    /// Reads from the disk.
+    fn look_up(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
         if !self.disk {
             return Err(FileError::NotFound);
         }
@@ -90,9 +113,7 @@ impl Files {
             }
             Err(error) => return Err(FileError::Io(error)),
         }
-        let content: Arc<[u8]> = std::fs::read(path).map_err(FileError::Io)?.into();
-        self.lock().insert(key, content.clone());
-        Ok(content)
+        std::fs::read(path).map(Into::into).map_err(FileError::Io)
     }
 
     /// Puts a file there without reading it: the main script.

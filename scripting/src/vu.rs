@@ -541,6 +541,7 @@ impl<'js> Instance<'js> {
                 Some(data) => data.clone(),
                 None => {
                     let data = parse_data(ctx, activation.setup_data.as_deref())?;
+                    fix_lengths(ctx, &data)?;
                     self.data = Some(data.clone());
                     data
                 }
@@ -660,6 +661,25 @@ fn parse_data<'js>(ctx: &Ctx<'js>, data: Option<&str>) -> rquickjs::Result<Value
         Some(data) => ctx.json_parse(data),
         None => Ok(Value::new_undefined(ctx.clone())),
     }
+}
+
+/// Lists in setup data keep their length: what a script pushes is gone at its next look, what it
+/// assigns to an element stays. So it is in the reference, where each look makes a new view of
+/// the same memory. A test that ran for months with a growing `data.list.push(…)` in it would
+/// otherwise eat its memory here, and only here.
+fn fix_lengths<'js>(ctx: &Ctx<'js>, data: &Value<'js>) -> rquickjs::Result<()> {
+    if !data.is_object() {
+        return Ok(());
+    }
+    let fix: Function<'js> = ctx.eval(
+        "(function f(v){if(v===null||typeof v!=='object')return;\
+         const list=Array.isArray(v);for(const k of Object.keys(v)){let a=v[k];f(a);\
+         if(list||!Array.isArray(a))continue;let n=a.length;\
+         Object.defineProperty(v,k,{enumerable:true,configurable:true,\
+         get(){if(n>=0&&a.length!==n)a.length=n;return a},\
+         set(x){a=x;n=Array.isArray(x)?x.length:-1}})}})",
+    )?;
+    fix.call((data.clone(),))
 }
 
 fn log_failure(state: &VuState, activation: &Activation, failure: Failure<'_>) {

@@ -162,13 +162,21 @@ fn flattened(snapshot: &Snapshot) -> Vec<Value> {
     fn flatten(group: &Group, parent: Option<&str>, all: &mut Vec<Value>) {
         let id = path_id(&group.path);
         all.push(self::group(group, &id, parent));
-        for inner in &group.groups {
+        for inner in group.groups.iter().filter(|inner| !is_lifecycle(inner)) {
             flatten(inner, Some(&id), all);
         }
     }
     let mut all = Vec::new();
     flatten(&snapshot.root_group, None, &mut all);
     all
+}
+
+/// The groups that only say where samples of `setup` and `teardown` come from: k6's API shows
+/// groups that something was checked in.
+fn is_lifecycle(group: &Group) -> bool {
+    matches!(group.path.as_str(), "::setup" | "::teardown")
+        && group.checks.is_empty()
+        && group.groups.is_empty()
 }
 
 fn group(group: &Group, id: &str, parent: Option<&str>) -> Value {
@@ -197,7 +205,7 @@ fn group(group: &Group, id: &str, parent: Option<&str>) -> Value {
         "id": id,
         "attributes": {"path": group.path, "name": group.name, "checks": checks},
         "relationships": {
-            "groups": {"data": group.groups.iter().map(|inner| reference(&path_id(&inner.path))).collect::<Vec<_>>()},
+            "groups": {"data": group.groups.iter().filter(|inner| !is_lifecycle(inner)).map(|inner| reference(&path_id(&inner.path))).collect::<Vec<_>>()},
             "parent": {"data": parent.map(reference)},
         },
     })

@@ -327,8 +327,13 @@ pub(crate) async fn serve<V: Iterate>(
         turn.started += 1;
         let began = turn.now;
         let (instance, test) = job.number();
-        count(vu.iterate(instance, test).await);
+        let complete = vu.iterate(instance, test).await;
+        count(complete);
         vu.settle();
+        if !complete {
+            // Whoever interrupted it has ended this job, or the run.
+            break;
+        }
         if !min_duration.is_zero() {
             let due = began + min_duration;
             let mut rest = std::pin::pin!(tokio::time::sleep_until(due));

@@ -44,9 +44,19 @@ fn format_top(out: &mut String, value: &Value<'_>) {
         out.push_str("undefined");
     } else if value.is_null() {
         out.push_str("null");
+    } else if value.is_symbol() {
+        out.push_str(&symbol_text(value));
     } else {
         format_nested(out, value, &mut Vec::new());
     }
+}
+
+fn symbol_text(value: &Value<'_>) -> String {
+    value
+        .as_symbol()
+        .and_then(|s| s.description().ok())
+        .and_then(|d| d.as_string().map(engine::rust_string))
+        .unwrap_or_default()
 }
 
 fn format_nested<'js>(out: &mut String, value: &Value<'js>, parents: &mut Vec<Object<'js>>) {
@@ -61,11 +71,9 @@ fn format_nested<'js>(out: &mut String, value: &Value<'js>, parents: &mut Vec<Ob
         return;
     }
     if value.is_symbol() {
-        let description = value
-            .as_symbol()
-            .and_then(|s| s.description().ok())
-            .and_then(|d| d.as_string().map(engine::rust_string));
-        out.push_str(&description.unwrap_or_default());
+        out.push('"');
+        out.push_str(&symbol_text(value));
+        out.push('"');
         return;
     }
     let Some(object) = value.as_object() else {
@@ -113,7 +121,8 @@ fn format_object<'js>(
     }
     let class = json::class_of(ctx, object);
     match class.as_str() {
-        "Date" => {
+        // With members of its own it shows those, like any object.
+        "Date" if object.keys::<String>().next().is_none() => {
             match error::call_method(object, "toISOString") {
                 Ok(text) => out.push_str(&format!("\"{}\"", error::to_text(&text))),
                 Err(_) => {
@@ -123,7 +132,8 @@ fn format_object<'js>(
             }
             return;
         }
-        name if name.ends_with("Array") => {
+        // A proxy of an array says that it is an `Array`; the reference shows it as an object.
+        name if name.ends_with("Array") && name != "Array" => {
             let length: usize = object.get("length").unwrap_or(0);
             let items: Vec<Value<'js>> = (0..length as u32)
                 .map(|i| object.get(i).unwrap_or_else(|_| undefined_after(ctx)))
@@ -135,11 +145,6 @@ fn format_object<'js>(
             };
             out.push_str(&format!("{name}({length}) "));
             return format_list(out, &items, parents);
-        }
-        "RegExp" | "Map" | "Set" | "Promise" | "WeakMap" | "WeakSet" | "DataView" | "Number"
-        | "Boolean" => {
-            out.push_str("{}");
-            return;
         }
         _ => {}
     }

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use rquickjs::{
-    Ctx, Object, Result as JsResult, Value,
+    Ctx, Function, Object, Result as JsResult, Value,
+    function::Constructor,
     object::{Accessor, Property},
 };
 
-use crate::state::VuState;
+use crate::{error, state::VuState};
 
 /// Defines `__ENV` anew: the process-wide values with `overlay` over them.
 pub(crate) fn install<'js>(
@@ -17,7 +18,7 @@ pub(crate) fn install<'js>(
 ) -> JsResult<()> {
     let overlay: Rc<[(String, String)]> = overlay.into();
     let script = state.script.clone();
-    let get = move |ctx: Ctx<'js>| -> JsResult<Object<'js>> {
+    let get = move |ctx: Ctx<'js>| -> JsResult<Value<'js>> {
         let merged: BTreeMap<&str, &str> = script
             .env()
             .iter()
@@ -28,12 +29,30 @@ pub(crate) fn install<'js>(
         for (key, value) in merged {
             object.set(key, value)?;
         }
-        settle(&ctx, object.clone().into_value())?;
-        Ok(object)
+        let shown = texts_only(&ctx, object)?;
+        settle(&ctx, shown.clone())?;
+        Ok(shown)
     };
     let set = |ctx: Ctx<'js>, value: Value<'js>| settle(&ctx, value);
     ctx.globals()
         .prop("__ENV", Accessor::new(get, set).configurable().enumerable())
+}
+
+/// What a script assigns becomes text, as in a real environment. Reading goes straight through.
+fn texts_only<'js>(ctx: &Ctx<'js>, object: Object<'js>) -> JsResult<Value<'js>> {
+    let handler = Object::new(ctx.clone())?;
+    handler.set(
+        "set",
+        Function::new(
+            ctx.clone(),
+            |target: Object<'js>, key: Value<'js>, value: Value<'js>| -> JsResult<bool> {
+                target.set(key, error::to_text(&value))?;
+                Ok(true)
+            },
+        )?,
+    )?;
+    let proxy: Constructor<'js> = ctx.globals().get("Proxy")?;
+    proxy.construct((object, handler))
 }
 
 /// From the first look on it is an ordinary property.

@@ -54,7 +54,7 @@ fn open_file<'js>(
             let text = match problem {
                 FileError::NotFound => format!("stat {local}: no such file or directory"),
                 FileError::Directory => {
-                    format!("open() can't be used with directories, path: \"{path}\"")
+                    format!("open() can't be used with directories, path: \"{local}\"")
                 }
                 FileError::Closed => format!(
                     "open() can't be used with files that weren't previously opened during \

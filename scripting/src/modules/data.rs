@@ -77,6 +77,12 @@ fn shared_array<'js>(
         Some(known) => known,
         None => {
             let made: Value<'js> = make.call(())?;
+            if made.is_null() || made.is_undefined() {
+                return Err(Exception::throw_type(
+                    ctx,
+                    "Cannot convert undefined or null to object",
+                ));
+            }
             let Some(array) = made.as_array() else {
                 return Err(error::throw(
                     ctx,

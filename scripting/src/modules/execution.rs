@@ -185,7 +185,13 @@ fn vu<'js>(ctx: &Ctx<'js>) -> JsResult<Object<'js>> {
             }
             this.0.get(hidden(name))
         };
-        target.prop(name, Accessor::from(get).enumerable())?;
+        if name == "tags" && target.as_value() == object.as_value() {
+            // The older name of the map takes an assignment and ignores it.
+            let set = |_: Value<'js>| {};
+            target.prop(name, Accessor::new(get, set).enumerable())?;
+        } else {
+            target.prop(name, Accessor::from(get).enumerable())?;
+        }
     }
     Ok(object)
 }

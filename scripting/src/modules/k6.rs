@@ -12,7 +12,7 @@ use rquickjs::{
 };
 use volley_metrics::builtin;
 
-use super::{export_all, metrics::tag_pairs};
+use super::{export_all, metrics::tag_pairs, string_argument};
 use crate::{engine, error, json, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["check", "fail", "group", "randomSeed", "sleep"];
@@ -48,9 +48,8 @@ impl ModuleDef for K6 {
         )?;
         module.set(
             "fail",
-            Function::new(ctx.clone(), |ctx: Ctx<'js>, text: Opt<Coerced<String>>| {
-                let text = text.0.map(|t| t.0).unwrap_or_default();
-                Err::<(), _>(error::throw(&ctx, &text))
+            Function::new(ctx.clone(), |ctx: Ctx<'js>, text: Opt<Value<'js>>| {
+                Err::<(), _>(error::throw(&ctx, &string_argument(text.0)))
             })?
             .with_name("fail")?,
         )?;
@@ -59,9 +58,8 @@ impl ModuleDef for K6 {
             "group",
             Function::new(
                 ctx.clone(),
-                move |ctx: Ctx<'js>, name: Opt<Coerced<String>>, body: Opt<Value<'js>>| {
-                    let name = name.0.map(|n| n.0).unwrap_or_default();
-                    group(&ctx, &vu, &name, body.0)
+                move |ctx: Ctx<'js>, name: Opt<Value<'js>>, body: Opt<Value<'js>>| {
+                    group(&ctx, &vu, &string_argument(name.0), body.0)
                 },
             )?
             .with_name("group")?,
@@ -122,11 +120,10 @@ fn check<'js>(
     }
     state.guard(ctx)?;
     let value = value.unwrap_or_else(|| Value::new_undefined(ctx.clone()));
-    let sets = sets.unwrap_or_else(|| Value::new_undefined(ctx.clone()));
-    if sets.is_undefined() {
+    let Some(sets) = sets else {
         return Err(error::throw(ctx, "no checks provided to `check`"));
-    }
-    if sets.is_null() {
+    };
+    if sets.is_undefined() || sets.is_null() {
         return Err(rquickjs::Exception::throw_type(
             ctx,
             "Cannot convert undefined or null to object",
@@ -136,10 +133,16 @@ fn check<'js>(
         Ok(pairs) => pairs.unwrap_or_default(),
         Err(text) => return Err(error::throw(ctx, &text)),
     };
+    let now = Instant::now();
+    if let Some(text) = sets.as_string() {
+        // The characters of a string are its members, and none of them is falsy.
+        for (index, _) in engine::rust_string(text).encode_utf16().enumerate() {
+            record_check(state, &index.to_string(), &extra, true, now);
+        }
+    }
     let Some(sets) = sets.as_object() else {
         return Ok(true);
     };
-    let now = Instant::now();
     let mut all = true;
     for key in sets.own_keys::<rquickjs::String<'js>>(Filter::new().string().enum_only()) {
         let key = key?;

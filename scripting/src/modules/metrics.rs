@@ -10,7 +10,7 @@ use rquickjs::{
 };
 use volley_metrics::{MetricId, MetricKind, ValueType};
 
-use super::export_all;
+use super::{export_all, string_argument};
 use crate::{engine, error, host::Level, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["Counter", "Gauge", "Rate", "Trend"];
@@ -63,7 +63,7 @@ fn construct<'js>(
             "metrics must be declared in the init context",
         ));
     }
-    let name = name.map_or_else(|| "undefined".to_owned(), |n| error::to_text(&n));
+    let name = string_argument(name);
     let contains = if is_time.and_then(|t| t.as_bool()) == Some(true) {
         ValueType::Time
     } else {
@@ -75,7 +75,7 @@ fn construct<'js>(
         .register(&name, kind, contains)
         .map_err(|e| error::throw(ctx, &e.to_string()))?;
     let metric = Object::new(ctx.clone())?;
-    metric.prop("name", Property::from(name.as_str()).enumerable())?;
+    let shown = name.clone();
     let vu = state.clone();
     let add = Function::new(
         ctx.clone(),
@@ -84,7 +84,8 @@ fn construct<'js>(
         },
     )?
     .with_name("add")?;
-    metric.prop("add", Property::from(add))?;
+    metric.prop("add", Property::from(add).enumerable())?;
+    metric.prop("name", Property::from(shown).enumerable())?;
     Ok(metric)
 }
 

@@ -114,6 +114,14 @@ const fn row<D: ModuleDef>(name: &'static str) -> Module {
     }
 }
 
+/// A string parameter as natives of the reference take it: nothing, `undefined` and `null` are
+/// the empty string, everything else is `String(value)`.
+fn string_argument(value: Option<rquickjs::Value<'_>>) -> String {
+    value
+        .filter(|value| !value.is_undefined() && !value.is_null())
+        .map_or_else(String::new, |value| crate::error::to_text(&value))
+}
+
 /// Exports every member of `object` under its name, and the object itself as the default.
 fn export_all<'js>(
     exports: &Exports<'js>,

@@ -26,8 +26,11 @@ impl ModuleDef for Timers {
     }
 
     fn evaluate<'js>(ctx: &Ctx<'js>, exports: &Exports<'js>) -> JsResult<()> {
-        let module = Object::new(ctx.clone())?;
-        install(&module)?;
+        // The very functions that are global.
+        let (module, globals) = (Object::new(ctx.clone())?, ctx.globals());
+        for name in NAMES {
+            module.set(*name, globals.get::<_, Value<'js>>(*name)?)?;
+        }
         export_all(exports, &module, NAMES)
     }
 }
