@@ -96,7 +96,15 @@ fn complain(failure: &Failure) -> u8 {
 /// A panic is one line of the log's form, wherever it happens: the operator looks for `level=error`.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = panic.payload_as_str().unwrap_or("a panic without words");
+        let payload = panic.payload();
+        let text = match (
+            payload.downcast_ref::<&str>(),
+            payload.downcast_ref::<String>(),
+        ) {
+            (Some(text), _) => text,
+            (None, Some(text)) => text.as_str(),
+            (None, None) => "a panic without words",
+        };
         let place = panic
             .location()
             .map_or_else(String::new, |at| format!(" at {at}"));

@@ -226,7 +226,7 @@ impl Schedule {
                 outcome = Err(failure);
             }
         }
-        Ok(outcome?)
+        outcome
     }
 
     /// How an executor of the scenario reports iterations that it could not start.

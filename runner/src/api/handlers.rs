@@ -26,7 +26,7 @@ type Run = State<Arc<dyn Control>>;
 type Routes = MethodRouter<Arc<dyn Control>>;
 
 /// Every path with what answers it, by method. A known path refuses other methods with 405.
-fn routes() -> [(&'static str, Routes); 12] {
+fn routes() -> [(&'static str, Routes); 13] {
     [
         ("/v1/status", read(get_status).patch(patch_status)),
         ("/v1/metrics", read(get_metrics)),
@@ -42,6 +42,7 @@ fn routes() -> [(&'static str, Routes); 12] {
                 .layer(DefaultBodyLimit::disable()),
         ),
         ("/v1/teardown", on(MethodFilter::POST, run_teardown)),
+        ("/v1/", any(not_found)),
         ("/v1/{*rest}", any(not_found)),
         ("/debug/pprof/", any(no_profiling)),
         ("/debug/pprof/{*rest}", any(no_profiling)),

@@ -131,10 +131,8 @@ const PHASES: [&str; 6] = [
 fn is_listed(metric: &MetricSnapshot, mode: SummaryMode) -> bool {
     let name = base_name(metric);
     let starts = |prefix: &&str| name.starts_with(*prefix);
-    !["checks", "group_duration"]
-        .iter()
-        .any(|prefix| starts(prefix))
-        && (mode != SummaryMode::Compact || !PHASES.iter().any(|prefix| starts(prefix)))
+    !["checks", "group_duration"].iter().any(starts)
+        && (mode != SummaryMode::Compact || !PHASES.iter().any(starts))
 }
 
 /// Sums over all checks of a run.

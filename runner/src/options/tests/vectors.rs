@@ -1,6 +1,7 @@
 //! Every value of the stored schedules: what scenarios need, alone and together, and how they are
 //! described.
 
+use crate::options::plan::Step;
 use std::fmt::Debug;
 
 use serde_json::{Map, Value, json};

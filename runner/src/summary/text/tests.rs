@@ -178,7 +178,7 @@ fn sub_metrics_stand_alone_where_their_metric_has_no_threshold() {
             "✓ 'count!=9' count!=2/s",
             "█ TOTAL RESULTS ",
             "HTTP",
-            "http_reqs.....................: 6 3/s",
+            "http_reqs...................: 6 3/s",
             "{ status:200,name:a b }...: 4 2/s",
         ]
     );
