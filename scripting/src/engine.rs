@@ -39,7 +39,7 @@ use rquickjs::{Ctx, Error, Module, Object, Result as JsResult, Value, module::De
 pub(crate) const STACK_BYTES: usize = 64 << 20;
 /// How much of it the engine may use; what is left below is the red zone for native code, whose
 /// depth does not depend on the script.
-pub(crate) const JS_STACK_BYTES: usize = 56 << 20;
+const JS_STACK_BYTES: usize = 56 << 20;
 /// Stacks per mapping: few mappings, so that tens of thousands of VUs stay below
 /// `vm.max_map_count` (65,530 by default).
 const STACKS_PER_SLAB: usize = 64;
@@ -47,6 +47,11 @@ const STACKS_PER_SLAB: usize = 64;
 const SLICE: Duration = Duration::from_micros(250);
 /// Stack kept resident between iterations; deeper pages are given back.
 const RESIDENT_STACK: usize = 256 << 10;
+/// Waits from this long on give back all the stack below them: a script's frames are small, those
+/// of an HTTP exchange take 80 KB, and a VU that thinks for a second can afford to touch them anew.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+/// What is left below the frame that gives stack back, for the calls that do so.
+const MARGIN: usize = 8 << 10;
 
 /// A VU was told to stop: the blocking call returns at once and the script must not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +180,8 @@ pub(crate) struct Fiber {
     slice_start: Cell<Instant>,
     poll_counter: Cell<*mut i32>,
     slot: Arc<WorkerSlot>,
+    /// The lowest address of the stack.
+    bottom: Cell<usize>,
 }
 
 impl Fiber {
@@ -187,6 +194,7 @@ impl Fiber {
             slice_start: Cell::new(Instant::now()),
             poll_counter: Cell::new(ptr::null_mut()),
             slot,
+            bottom: Cell::new(0),
         })
     }
 
@@ -203,6 +211,36 @@ impl Fiber {
                 return Ok(value);
             }
             self.suspend(Yielded::Pending);
+        }
+    }
+
+    /// Blocks the VU for a time, or until it is told to stop.
+    pub(crate) fn pause(&self, until: tokio::time::Instant) -> Result<(), Stopped> {
+        if until.saturating_duration_since(tokio::time::Instant::now()) >= LONG_WAIT {
+            self.release_stack();
+        }
+        self.wait(tokio::time::sleep_until(until))
+    }
+
+    /// Gives the pages of the stack that nothing uses now back to the kernel. Must be called on
+    /// the coroutine.
+    #[inline(never)]
+    pub(crate) fn release_stack(&self) {
+        let here = 0u8;
+        let bottom = self.bottom.get();
+        let end = (ptr::from_ref(&here) as usize).saturating_sub(MARGIN) & !4095;
+        if bottom == 0 || end <= bottom {
+            return;
+        }
+        // SAFETY: `bottom` is the lowest address of the stack that this code runs on, and stacks
+        // grow down: what is more than MARGIN below a local variable belongs to calls that have
+        // returned. Touched again, the pages read as zero.
+        unsafe {
+            libc::madvise(
+                bottom as *mut libc::c_void,
+                end - bottom,
+                libc::MADV_DONTNEED,
+            );
         }
     }
 
@@ -303,6 +341,7 @@ impl Strand {
     pub(crate) fn new(fiber: Rc<Fiber>, body: impl FnOnce() + 'static) -> std::io::Result<Self> {
         let stack = SlabStack::take()?;
         let base = stack.base;
+        fiber.bottom.set(base - STACK_BYTES);
         let inner = fiber.clone();
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), Yielded>, ()| {
             inner.yielder.set(yielder);
@@ -339,9 +378,10 @@ impl Strand {
         self.coroutine.done()
     }
 
-    /// Gives deep stack pages back if any were used. Only while the strand is idle.
-    pub(crate) fn trim(&self, keep: Option<usize>) {
-        let keep = keep.unwrap_or(RESIDENT_STACK);
+    /// Gives the pages of deep recursion back, if there was any. Only while the strand is idle.
+    pub(crate) fn trim(&self) {
+        let keep = RESIDENT_STACK;
+        // Frames are smaller than a page, so whatever went deeper has touched this one.
         let probe = self.base - keep - 4096;
         let mut resident = 0u8;
         // SAFETY: asks about one page of our own stack; the vector has room for one byte.
@@ -840,6 +880,47 @@ unsafe extern "C" fn lazy_mark(
             }
         }
     }
+}
+
+// === Memory ===
+
+/// Where the heaps of VUs get their memory: mimalloc, which has no header before each of a heap's
+/// thousands of small blocks.
+struct HeapAllocator;
+
+// SAFETY: all functions pass on to one allocator, whose blocks are aligned to 16 bytes.
+unsafe impl rquickjs::allocator::Allocator for HeapAllocator {
+    fn alloc(&mut self, size: usize) -> *mut u8 {
+        // SAFETY: any size may be asked for.
+        unsafe { libmimalloc_sys::mi_malloc(size).cast() }
+    }
+
+    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
+        // SAFETY: any size may be asked for; the product is checked.
+        unsafe { libmimalloc_sys::mi_calloc(count, size).cast() }
+    }
+
+    unsafe fn dealloc(&mut self, ptr: *mut u8) {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { libmimalloc_sys::mi_free(ptr.cast()) }
+    }
+
+    unsafe fn realloc(&mut self, ptr: *mut u8, new_size: usize) -> *mut u8 {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { libmimalloc_sys::mi_realloc(ptr.cast(), new_size).cast() }
+    }
+
+    unsafe fn usable_size(ptr: *mut u8) -> usize {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { libmimalloc_sys::mi_usable_size(ptr.cast()) }
+    }
+}
+
+/// The engine's part of a VU, with its memory limits set.
+pub(crate) fn new_runtime() -> JsResult<rquickjs::Runtime> {
+    let runtime = rquickjs::Runtime::new_with_alloc(HeapAllocator)?;
+    runtime.set_max_stack_size(JS_STACK_BYTES);
+    Ok(runtime)
 }
 
 // === The VU behind a context ===

@@ -128,9 +128,9 @@ pub(crate) fn run<'js>(
         .and_then(|value| {
             drain(ctx, state)?;
             while let Some(due) = events.next_due() {
-                let pause = tokio::time::sleep_until(due.into());
                 if due > Instant::now() {
-                    state.fiber.wait(pause).map_err(|_| Failure::Stopped)?;
+                    let paused = state.fiber.pause(due.into());
+                    paused.map_err(|_| Failure::Stopped)?;
                 }
                 fire(ctx, state)?;
             }

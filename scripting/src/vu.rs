@@ -6,7 +6,7 @@
 use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, time::Instant};
 
 use rquickjs::{
-    Atom, Context, Ctx, Filter, Function, Module, Object, Runtime, Value, context::intrinsic,
+    Atom, Context, Ctx, Filter, Function, Module, Object, Value, context::intrinsic,
     function::This, promise::PromiseState,
 };
 use volley_metrics::builtin;
@@ -177,11 +177,7 @@ impl Vu {
         };
         vu.drive().await;
         match vu.take_reply() {
-            Some(Reply::Ready(Ok(exports))) => {
-                // The top level ran deeper than iterations will.
-                vu.strand.trim(Some(8 << 10));
-                Ok((vu, exports))
-            }
+            Some(Reply::Ready(Ok(exports))) => Ok((vu, exports)),
             Some(Reply::Ready(Err(error))) => {
                 vu.finish().await;
                 Err(error)
@@ -267,7 +263,7 @@ impl Vu {
         // At most once a second: a look costs a system call.
         if self.trimmed.elapsed().as_secs() >= 1 {
             self.trimmed = Instant::now();
-            self.strand.trim(None);
+            self.strand.trim();
         }
         self.take_reply()
     }
@@ -284,8 +280,7 @@ impl Vu {
 /// What runs on the coroutine.
 fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
     let reply = |reply| *mailbox.reply.borrow_mut() = Some(reply);
-    let made = Runtime::new().and_then(|runtime| {
-        runtime.set_max_stack_size(engine::JS_STACK_BYTES);
+    let made = engine::new_runtime().and_then(|runtime| {
         let context = Context::custom::<Intrinsics>(&runtime)?;
         Ok((runtime, context))
     });
@@ -317,6 +312,8 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
         match initialise(&ctx, state, &problems) {
             Ok((mut instance, exports)) => {
                 reply(Reply::Ready(Ok(exports)));
+                // The top level ran deeper than iterations will.
+                state.fiber.release_stack();
                 loop {
                     state.fiber.idle();
                     let command = mailbox.command.borrow_mut().take();
