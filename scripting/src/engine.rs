@@ -44,14 +44,14 @@ const JS_STACK_BYTES: usize = 56 << 20;
 /// `vm.max_map_count` (65,530 by default).
 const STACKS_PER_SLAB: usize = 64;
 /// How long a VU may run before it gives way to its neighbours.
-const SLICE: Duration = Duration::from_micros(250);
+const SLICE: Duration = Duration::from_micros(150);
 /// Stack kept resident between iterations; deeper pages are given back.
 const RESIDENT_STACK: usize = 256 << 10;
 /// Waits from this long on give back all the stack below them: a script's frames are small, those
 /// of an HTTP exchange take 80 KB, and a VU that thinks for a second can afford to touch them anew.
 const LONG_WAIT: Duration = Duration::from_secs(1);
-/// What is left below the frame that gives stack back, for the calls that do so.
-const MARGIN: usize = 8 << 10;
+/// What is left below the frame that gives stack back, for the system call that does it.
+const MARGIN: usize = 1 << 10;
 
 /// A VU was told to stop: the blocking call returns at once and the script must not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,446 @@
+//! Speed and memory of the whole program, as ratios to a peer in the same run: see `README.md`.
+//!
+//! `cargo bench --bench peers [PART…]` runs all parts or the named ones. Absolute times vary from
+//! machine to machine and from minute to minute; a ratio to `wrk`, measured in turns against the
+//! same nginx, does not, and CPU time varies less than wall time. Each part prints what it
+//! measured beside its budget, and the exit code says whether all budgets hold.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The program, built in the release profile.
+const VOLLEY: &str = env!("CARGO_BIN_EXE_volley");
+/// Rounds whose median counts.
+const ROUNDS: usize = 5;
+/// The kernel counts CPU time in hundredths of a second.
+const TICK: f64 = 0.01;
+
+/// A part of the benchmark: its name, and what it measures.
+type Part = (&'static str, fn(&Bench) -> Vec<Figure>);
+
+const PARTS: &[Part] = &[
+    ("get", get),
+    ("empty", empty),
+    ("memory", memory),
+    ("sharing", sharing),
+    ("scrape", scrape),
+];
+
+/// A measured figure and its budget.
+struct Figure {
+    what: String,
+    value: f64,
+    unit: &'static str,
+    budget: Option<Budget>,
+}
+
+enum Budget {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Figure {
+    fn holds(&self) -> bool {
+        match self.budget {
+            None => true,
+            Some(Budget::AtMost(most)) => self.value <= most,
+            Some(Budget::AtLeast(least)) => self.value >= least,
+        }
+    }
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    let bench = Bench::start();
+    let mut failed = 0;
+    for (name, part) in PARTS {
+        if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
+            continue;
+        }
+        for figure in part(&bench) {
+            let budget = match figure.budget {
+                None => String::new(),
+                Some(Budget::AtMost(most)) => format!("  (at most {most})"),
+                Some(Budget::AtLeast(least)) => format!("  (at least {least})"),
+            };
+            let mark = if figure.holds() { ' ' } else { '!' };
+            failed += usize::from(!figure.holds());
+            println!(
+                "{mark} {name:8} {:52} {:10.3} {}{budget}",
+                figure.what, figure.value, figure.unit
+            );
+        }
+    }
+    drop(bench);
+    std::process::exit(i32::from(failed > 0));
+}
+
+// === The parts ===
+
+/// CPU time of a keep-alive `http.get`, against wrk's for the same requests.
+fn get(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("get.js");
+    let (mut peer, mut ours, mut rate_peer, mut rate_ours) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let run = run(Command::new("wrk").args(["-t1", "-c50", "-d5s", &bench.url]));
+        let requests = number_before(&run.stdout, " requests in");
+        peer.push(run.cpu / requests * 1e6);
+        rate_peer.push(requests / 5.0);
+        let run = bench.volley(
+            &script,
+            &[("VOLLEY_WORKERS", "1")],
+            &["-u", "50", "-d", "5s"],
+        );
+        let requests = bench.exported("http_reqs", "count");
+        ours.push(run.cpu / requests * 1e6);
+        rate_ours.push(requests / 5.0);
+    }
+    let (peer, ours) = (median(peer), median(ours));
+    vec![
+        plain("CPU per request, wrk -t1 -c50", peer, "µs"),
+        plain("CPU per http.get, 50 VUs, one worker", ours, "µs"),
+        at_most("ratio", ours / peer, "", 3.0),
+        plain("requests, wrk", median(rate_peer), "1/s"),
+        plain("requests, one worker", median(rate_ours), "1/s"),
+    ]
+}
+
+/// CPU time of an iteration that does nothing.
+fn empty(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("empty.js");
+    let costs = (0..ROUNDS).map(|_| {
+        let run = bench.volley(&script, &[], &["-u", "10", "-d", "3s"]);
+        run.cpu / bench.exported("iterations", "count") * 1e6
+    });
+    vec![at_most(
+        "CPU per empty iteration, 10 VUs",
+        median(costs.collect()),
+        "µs",
+        1.5,
+    )]
+}
+
+/// Memory of 10,000 VUs that each make a request every five seconds.
+fn memory(bench: &Bench) -> Vec<Figure> {
+    const VUS: f64 = 10_000.0;
+    let script = bench.script("every_five_seconds.js");
+    let run = bench.volley(&script, &[], &["-u", "10000", "-d", "15s"]);
+    let failed = bench.exported("http_req_failed", "value");
+    vec![
+        at_most(
+            "peak RSS of the process per VU",
+            run.peak_kib * 1.024 / VUS,
+            "KB",
+            170.0,
+        ),
+        at_most("failed requests", failed, "", 0.0),
+    ]
+}
+
+/// What is left for others beside a VU in an endless loop, on one worker.
+fn sharing(bench: &Bench) -> Vec<Figure> {
+    let rate = |script: &str| {
+        let script = bench.script(script);
+        let rates = (0..3).map(|_| {
+            bench.volley(&script, &[("VOLLEY_WORKERS", "1")], &[]);
+            bench.exported("iterations", "rate")
+        });
+        median(rates.collect())
+    };
+    let compute = rate("beside_loop_compute.js") / rate("alone_compute.js");
+    let get = rate("beside_loop_get.js") / rate("alone_get.js");
+    let script = bench.script("beside_json_parse.js");
+    bench.volley(&script, &[("VOLLEY_WORKERS", "1")], &[]);
+    let late = bench.exported("late", "max");
+    vec![
+        at_least(
+            "share of its rate, a computing VU beside while(true){}",
+            compute,
+            1.0 / 3.0,
+        ),
+        at_least(
+            "share of its rate, an http.get VU beside while(true){}",
+            get,
+            0.1,
+        ),
+        at_most(
+            "longest wait beside JSON.parse of 20 KB in a loop",
+            late,
+            "ms",
+            20.0,
+        ),
+    ]
+}
+
+/// CPU time of a scrape of 5,000 lines.
+fn scrape(bench: &Bench) -> Vec<Figure> {
+    const SCRAPES: u32 = 20;
+    let script = bench.script("many_series.js");
+    let port = free_port();
+    let out = format!("prometheus=namespace=k6&port={port}&linger=0");
+    let mut command = bench.volley_command(&script, &["--out", &out]);
+    let mut child = command.spawn().expect("volley starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let lines = loop {
+        let lines = fetch(port)
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count();
+        if lines >= 5000 || Instant::now() > deadline {
+            break lines;
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    let before = Usage::of(child.id());
+    for _ in 0..SCRAPES {
+        fetch(port);
+    }
+    let after = Usage::of(child.id());
+    let _ = child.kill();
+    let _ = child.wait();
+    vec![
+        at_least("lines of the exposition", lines as f64, 5000.0),
+        at_most(
+            "CPU per scrape",
+            (after.cpu - before.cpu) / f64::from(SCRAPES) * 1e3,
+            "ms",
+            50.0,
+        ),
+    ]
+}
+
+// === What they share ===
+
+fn plain(what: &str, value: f64, unit: &'static str) -> Figure {
+    Figure {
+        what: what.to_owned(),
+        value,
+        unit,
+        budget: None,
+    }
+}
+
+fn at_most(what: &str, value: f64, unit: &'static str, most: f64) -> Figure {
+    Figure {
+        budget: Some(Budget::AtMost(most)),
+        ..plain(what, value, unit)
+    }
+}
+
+fn at_least(what: &str, value: f64, least: f64) -> Figure {
+    Figure {
+        budget: Some(Budget::AtLeast(least)),
+        ..plain(what, value, "")
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// nginx and a folder for what runs leave behind; both are gone afterwards.
+struct Bench {
+    nginx: Child,
+    folder: PathBuf,
+    url: String,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("volley-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder for the results");
+        let port = free_port();
+        let config = folder.join("nginx.conf");
+        fs::write(&config, nginx_config(&folder, port)).expect("nginx.conf");
+        let nginx = Command::new("nginx")
+            .arg("-c")
+            .arg(&config)
+            .args([
+                "-p",
+                folder.to_str().expect("a UTF-8 path"),
+                "-g",
+                "daemon off;",
+            ])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed (apt install nginx wrk)");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "nginx does not answer");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Self {
+            nginx,
+            folder,
+            url: format!("http://127.0.0.1:{port}/"),
+        }
+    }
+
+    fn script(&self, name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../benches/scripts")
+            .join(name)
+    }
+
+    fn volley_command(&self, script: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(VOLLEY);
+        command
+            .args(["run", "--quiet", "--summary-export"])
+            .arg(self.folder.join("summary.json"))
+            .args(["--summary-trend-stats", "avg,med,max,p(99)"])
+            .args(["-e", &format!("TARGET={}", self.url)])
+            .args(args)
+            .arg(script)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn volley(&self, script: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = self.volley_command(script, args);
+        command.envs(env.iter().copied());
+        run(&mut command)
+    }
+
+    /// A value of a metric in the summary of the last run.
+    fn exported(&self, metric: &str, value: &str) -> f64 {
+        let text = fs::read_to_string(self.folder.join("summary.json"))
+            .expect("the run wrote its summary");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let found = json["metrics"][metric][value].as_f64();
+        found.unwrap_or_else(|| panic!("no {metric}.{value} in {text}"))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Its master takes the workers along only if it is asked.
+        let _ = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.nginx.id().to_string())
+            .status();
+        let _ = self.nginx.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One worker, because the load needs the other core; connections live for ever, because setting
+/// them up is not what is measured.
+fn nginx_config(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("  {kind}_temp_path {folder}/{kind};\n"))
+        .collect();
+    format!(
+        "worker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
+         worker_rlimit_nofile 19900;\nevents {{ worker_connections 19000; }}\n\
+         http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 3600s;\n\
+         {temporary}  server {{\n    listen 127.0.0.1:{port} backlog=16384;\n    default_type application/json;\n\
+         location / {{ return 200 '{{\"message\":\"sixty-two bytes of body, with a line break here\"}}\\n'; }}\n  }}\n}}\n"
+    )
+}
+
+/// How a run went.
+struct Ran {
+    stdout: String,
+    /// User and system time, seconds.
+    cpu: f64,
+    peak_kib: f64,
+}
+
+/// Runs a command to its end, and reads its CPU time before the kernel forgets it.
+fn run(command: &mut Command) -> Ran {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut pipe = child.stdout.take().expect("piped");
+    let reading = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = pipe.read_to_string(&mut text);
+        text
+    });
+    let pid = child.id();
+    let mut peak_kib = 0.0;
+    let usage = loop {
+        let usage = Usage::of(pid);
+        if usage.over {
+            break usage;
+        }
+        // A zombie has no memory: the peak is what was seen last.
+        peak_kib = peak_of(pid).unwrap_or(peak_kib);
+        thread::sleep(Duration::from_millis(20));
+    };
+    let status = child.wait().expect("it has ended");
+    assert!(status.success(), "{command:?}: {status}");
+    Ran {
+        stdout: reading.join().expect("text"),
+        cpu: usage.cpu,
+        peak_kib,
+    }
+}
+
+struct Usage {
+    cpu: f64,
+    /// Ended, and not yet waited for.
+    over: bool,
+}
+
+impl Usage {
+    fn of(pid: u32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("not yet waited for");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+        Self {
+            cpu: (ticks(11) + ticks(12)) * TICK,
+            over: fields[0] == "Z",
+        }
+    }
+}
+
+fn peak_of(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+fn number_before(text: &str, marker: &str) -> f64 {
+    let before = text.split(marker).next().unwrap_or_default();
+    let word = before.split_whitespace().next_back().unwrap_or_default();
+    word.parse()
+        .unwrap_or_else(|_| panic!("no number before {marker:?} in {text}"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn fetch(port: u16) -> String {
+    let mut text = String::new();
+    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+        let _ =
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut text);
+    }
+    text
+}
