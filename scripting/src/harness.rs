@@ -516,3 +516,225 @@ fn the_poll_counter_is_found() {
     // When an engine update moves it, preemption inside long builtins is gone: better to know.
     assert!(crate::engine::poll_counter_offset().is_some());
 }
+
+#[test]
+fn stack_is_given_back_before_long_waits_and_nothing_on_it_is_lost() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The waits are long on this clock only.
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let lines = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let rig = Rig::new(
+            "import { sleep } from 'k6';
+             const deep = (n) => n === 0 ? [0] : [n, ...deep(n - 1)].slice(0, 5);
+             const at = (depth, then) => depth === 0 ? then() : [depth, at(depth - 1, then)].flat();
+             export default function () {
+               deep(500);
+               const kept = at(50, () => { sleep(3); deep(500); sleep(2); return ['bottom']; });
+               console.log(kept.length, kept[0], kept[50], deep(500).join());
+             }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        vu.iterate(1, 1).await;
+        vu.close().await;
+        rig.lines()
+    });
+    let line = "51 50 bottom 500,499,498,497,496";
+    assert_eq!(lines, [line, line]);
+}
+
+/// A server for one connection that answers every request with the same bytes.
+fn server(reply: &'static [u8]) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).is_ok_and(|n| n > 0) {
+            if stream.write_all(reply).is_err() {
+                return;
+            }
+        }
+    });
+    address
+}
+
+fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
+    let address = server(reply);
+    run(
+        &format!(
+            "import http from 'k6/http'; const url = 'http://{address}/';
+             export default function () {{ {body} }}"
+        ),
+        1,
+    )
+}
+
+const HELLO: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Twice: a\r\nx-twice: b\r\n\
+    Set-Cookie: c=1; Path=/\r\nContent-Length: 17\r\n\r\n{\"a\":{\"b\":[1,2]}}";
+
+#[test]
+fn responses_have_all_members_in_order() {
+    let lines = run_http(
+        HELLO,
+        "const r = http.get(url);
+         console.log(Object.keys(r).join());
+         console.log(r.status, r.status_text, r.proto, r.headers['X-Twice'], r.cookies.c[0].value, r.error_code);
+         console.log(r.json('a.b.1'), JSON.stringify(r.json()), r.body.length, r.request.method);
+         console.log(Object.keys(r.timings).join(), r.timings.looking_up, r.timings.duration > 0);
+         const { json } = r; console.log(json('a.b.#'), 'status' in r, 'nope' in r, r.nope);",
+    );
+    assert_eq!(
+        lines,
+        [
+            "remote_ip,remote_port,url,status,status_text,proto,headers,cookies,body,timings,tls_version,tls_cipher_suite,ocsp,error,error_code,request,clickLink,html,json,submitForm",
+            "200 200 OK HTTP/1.1 a, b 1 0",
+            "2 {\"a\":{\"b\":[1,2]}} 17 GET",
+            "duration,blocked,looking_up,connecting,tls_handshaking,sending,waiting,receiving 0 true",
+            "2 true false undefined",
+        ]
+    );
+}
+
+#[test]
+fn members_of_a_response_can_be_assigned_and_others_not_added() {
+    let lines = run_http(
+        HELLO,
+        "const r = http.get(url);
+         r.status = 5; r.body = '{\"x\":7}'; r.headers.Own = 'h';
+         console.log(r.status, r.json('x'), r.headers.Own);
+         try { r.foo = 1; } catch (e) { console.log(String(e)); }
+         const all = []; for (let i = 0; i < 300; i++) { const one = http.get(url); one.self = undefined ?? one.body; all.push(one); }",
+    );
+    assert_eq!(lines[0], "5 7 h");
+    assert_eq!(
+        lines[1],
+        "TypeError: Cannot assign to property foo of a host object"
+    );
+    assert!(
+        lines[2].contains("Cannot assign to property self"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn responses_in_cycles_are_freed_with_their_heap() {
+    // The engine checks at the end of the runtime that every object is gone; a member that the
+    // collector does not see would be found there.
+    let lines = run_http(
+        HELLO,
+        "for (let i = 0; i < 50; i++) {
+           const r = http.get(url); r.body = r; r.headers = { back: r, list: [r.timings, r.json] };
+         }
+         console.log('done');",
+    );
+    assert_eq!(lines, ["done"]);
+}
+
+#[test]
+fn a_body_that_is_not_utf8_or_not_json_says_so() {
+    let lines = run_http(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ncaf\xe9",
+        "const r = http.get(url);
+         console.log(r.body, r.body.length, r.json('a'));
+         try { r.json(); } catch (e) { console.log(e.name, e.message.split(' , ')[0]); }
+         const b = http.get(url, { responseType: 'binary' });
+         console.log(b.body.byteLength, new Uint8Array(b.body)[3]);
+         console.log(http.get(url, { responseType: 'none' }).body);",
+    );
+    assert_eq!(
+        lines,
+        [
+            "caf\u{fffd} 4 undefined",
+            "GoError cannot parse json due to an error at line 1, character 1",
+            "4 233",
+            "null",
+        ]
+    );
+}
+
+#[test]
+fn failed_requests_warn_and_go_on() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let lines = run(
+        &format!(
+            "import http from 'k6/http';
+             export default function () {{
+               const r = http.get('http://{address}/');
+               console.log(r.status, r.error, r.error_code, r.body, JSON.stringify(r.headers));
+               try {{ http.get('http://{address}/', {{ throw: true }}); }} catch (e) {{ console.log(String(e)); }}
+               const bad = http.get('127.0.0.1:1/x');
+               console.log(bad.status, bad.error_code, bad.body.length);
+               for (const f of ['batch', 'asyncRequest']) try {{ http[f](); }} catch (e) {{ console.log(e.message); }}
+             }}"
+        ),
+        1,
+    );
+    assert_eq!(lines[0], "Warning: Request Failed");
+    assert_eq!(lines[1], "0 dial: connection refused 1212 null {}");
+    assert!(
+        lines[2].starts_with("GoError: Get \"http://127.0.0.1:"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[4], "0 1020 0");
+    assert!(
+        lines[5].starts_with("http.batch() is not supported by this version"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn lists_in_setup_data_keep_their_length() {
+    on_worker(async {
+        let rig = Rig::new(
+            "export default function (data) {
+               data.list.push(3); data.list[0] += 10; data.n += 1; data.deep.list.pop();
+               console.log(JSON.stringify(data), data.list.length);
+               data.list = [9];
+             }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        let data = "{\"list\":[1,2],\"n\":0,\"deep\":{\"list\":[5]}}";
+        vu.activate(Rig::activation(Some(data))).await;
+        vu.iterate(0, 0).await;
+        vu.iterate(1, 1).await;
+        assert_eq!(
+            rig.lines(),
+            [
+                "{\"list\":[11,2],\"n\":1,\"deep\":{\"list\":[null]}} 2",
+                "{\"list\":[19],\"n\":2,\"deep\":{\"list\":[null]}} 1",
+            ]
+        );
+        vu.close().await;
+    });
+}
+
+#[test]
+fn files_looked_for_in_vain_stay_missing_for_later_vus() {
+    on_worker(async {
+        let rig = Rig::new(
+            "let text; try { open('./absent.txt'); } catch (e) { text = e.message; }
+             export default function () { console.log(text); }",
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        assert_eq!(
+            rig.lines(),
+            ["stat /dir/absent.txt: no such file or directory"]
+        );
+        vu.close().await;
+    });
+}
