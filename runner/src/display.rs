@@ -19,6 +19,9 @@ use crate::{
     state::{RunState, Status},
 };
 
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
+
 /// What stdout is, and what may be printed on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
@@ -28,6 +31,8 @@ pub(crate) struct Screen {
     pub(crate) colors: Colors,
     /// Whether banner and progress are unwanted.
     pub(crate) quiet: bool,
+    /// Columns of the terminal, from the variable that shells keep.
+    columns: Option<usize>,
 }
 
 impl Screen {
@@ -40,7 +45,13 @@ impl Screen {
             Some("truecolor" | "24bit") => Colors::True,
             _ => Colors::Basic,
         };
-        Self { tty, colors, quiet }
+        let columns = env("COLUMNS").and_then(|columns| columns.parse().ok());
+        Self {
+            tty,
+            colors,
+            quiet,
+            columns,
+        }
     }
 }
 
@@ -242,18 +253,9 @@ impl Display {
 
 fn style(screen: Screen) -> BarStyle {
     BarStyle {
-        terminal_width: if screen.tty { terminal_width() } else { None },
+        terminal_width: screen.tty.then(|| screen.columns.unwrap_or(USUAL_WIDTH)),
         colors: screen.colors,
     }
-}
-
-/// Columns of the terminal, from the variable that shells keep; what most terminals have else.
-fn terminal_width() -> Option<usize> {
-    const USUAL: usize = 80;
-    let said = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok());
-    Some(said.unwrap_or(USUAL))
 }
 
 fn draw(subject: &Subject, screen: Screen, stop: &(Mutex<bool>, Condvar)) {

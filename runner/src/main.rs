@@ -35,6 +35,10 @@ use process::Outside;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a run ends the process"
+)]
 fn main() {
     report_panics();
     let code = std::panic::catch_unwind(run).unwrap_or(code::PANIC);

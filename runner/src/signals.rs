@@ -88,6 +88,10 @@ impl Trap {
         let _ = called.wait_for(|called| *called).await;
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a second signal ends the process at once"
+    )]
     fn handle(&self, name: &str, state: &RunState, logger: &Logger) {
         let phase = self.phase.load(Ordering::Acquire);
         let again = self.called.send_replace(true);
