@@ -661,9 +661,12 @@ fn refused(error: &clap::Error) -> Result<Cli, Failure> {
     };
     Err(usage(match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let global = Global::default();
+            let log_output = "stderr".to_owned();
             return Ok(Cli {
-                global,
+                global: Global {
+                    log_output,
+                    ..Global::default()
+                },
                 command: Command::Help(error.to_string()),
             });
         }

@@ -31,8 +31,6 @@ pub(crate) struct Screen {
     pub(crate) colors: Colors,
     /// Whether banner and progress are unwanted.
     pub(crate) quiet: bool,
-    /// Columns of the terminal, from the variable that shells keep.
-    columns: Option<usize>,
 }
 
 impl Screen {
@@ -45,13 +43,7 @@ impl Screen {
             Some("truecolor" | "24bit") => Colors::True,
             _ => Colors::Basic,
         };
-        let columns = env("COLUMNS").and_then(|columns| columns.parse().ok());
-        Self {
-            tty,
-            colors,
-            quiet,
-            columns,
-        }
+        Self { tty, colors, quiet }
     }
 }
 
@@ -253,8 +245,17 @@ impl Display {
 
 fn style(screen: Screen) -> BarStyle {
     BarStyle {
-        terminal_width: screen.tty.then(|| screen.columns.unwrap_or(USUAL_WIDTH)),
+        terminal_width: screen.tty.then(terminal_width),
         colors: screen.colors,
+    }
+}
+
+/// Asked anew for each block: windows change.
+fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    match size.map_or(0, |size| size.ws_col) {
+        0 => USUAL_WIDTH,
+        columns => usize::from(columns),
     }
 }
 

@@ -48,6 +48,7 @@ fn main() {
 
 fn run() -> u8 {
     volley_scripting::prepare_process();
+    raise_open_files();
     let arguments: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
@@ -68,6 +69,16 @@ fn run() -> u8 {
     });
     outside.logger.flush(Duration::from_secs(2));
     code
+}
+
+/// Each connection is an open file, and the soft limit is often 1024, for the sake of programs that
+/// use select(2). k6 takes what the hard limit gives, as every Go program does.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // A refusal leaves the limit as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Where `console.*` goes instead of the log: it has to be known before the log is opened.
