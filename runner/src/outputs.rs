@@ -1,8 +1,11 @@
 //! The outputs of a run: those that are told about samples, and Prometheus, which asks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use volley_metrics::{Linger, Output, OutputContext, PrometheusOptions, outputs::OUTPUTS};
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// How long a scrape waits for the collector.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The outputs that were asked for; nothing is open yet.
 #[derive(Debug, Default)]
@@ -147,12 +150,18 @@ impl Scrape {
         self.server.address()
     }
 
-    /// Waits until one more scrape has begun, as long as the option says. Call it when the final
-    /// values are in.
-    pub(crate) async fn linger(&self) {
-        const LONGEST: std::time::Duration = std::time::Duration::from_secs(30);
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
-        let seen = self.scraped.load(Ordering::Acquire);
+    /// How many scrapes have begun. Ask it when the final values are in: every later one takes them.
+    pub(crate) fn begun(&self) -> u64 {
+        self.scraped.load(Ordering::Acquire)
+    }
+
+    /// Waits until there was a scrape after the first `seen`, as long as the option says; not as
+    /// long when a signal has ended the run, because whoever sent it will not wait for ever
+    /// (`docker stop` waits for ten seconds).
+    pub(crate) async fn linger(&self, seen: u64, signalled: bool) {
+        const LONGEST: Duration = Duration::from_secs(30);
+        const LONGEST_AFTER_SIGNAL: Duration = Duration::from_secs(5);
+        const LOOK: Duration = Duration::from_millis(20);
         let limit = match self.linger {
             Linger::Off => return,
             // Nobody has come during the run, so nobody is expected.
@@ -160,8 +169,12 @@ impl Scrape {
             Linger::Auto => LONGEST,
             Linger::For(limit) => limit,
         };
+        let limit = match signalled {
+            true => limit.min(LONGEST_AFTER_SIGNAL),
+            false => limit,
+        };
         let end = tokio::time::Instant::now() + limit;
-        while self.scraped.load(Ordering::Acquire) == seen && tokio::time::Instant::now() < end {
+        while self.begun() == seen && tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;
         }
     }

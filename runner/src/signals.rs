@@ -88,6 +88,11 @@ impl Trap {
         let _ = called.wait_for(|called| *called).await;
     }
 
+    /// Whether a signal has come.
+    pub(crate) fn was_called(&self) -> bool {
+        *self.called.borrow()
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a second signal ends the process at once"

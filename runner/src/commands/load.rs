@@ -17,6 +17,7 @@ use crate::{
     archive::Archive,
     cli::{Runtime, ScriptType},
     exit::{Failure, code},
+    logging::reason,
     scheduler::script_failure,
 };
 
@@ -177,7 +178,10 @@ fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
             .map_err(|error| {
                 Failure::new(
                     code::OTHER,
-                    format!("could not read the script from standard input: {error}"),
+                    format!(
+                        "could not read the script from standard input: {}",
+                        reason(&error)
+                    ),
                 )
             })?;
         return Ok(("file:///-".to_owned(), cwd, content));
@@ -201,8 +205,9 @@ fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
         Err(error) => Err(Failure::new(
             code::OTHER,
             format!(
-                "could not read the script '{argument}' ({}): {error}",
-                path.display()
+                "could not read the script '{argument}' ({}): {}",
+                path.display(),
+                reason(&error)
             ),
         )),
     }

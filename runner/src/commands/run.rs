@@ -281,6 +281,8 @@ impl<'a> Test<'a> {
             let mut outcome = self.schedule.run().await;
             self.warn_if_nothing_ran();
             display.stop();
+            // A signal that ended the run does not end the waiting: the next one ends the process.
+            let signalled = trap.was_called();
             trap.enter(Phase::Ending);
             if self.linger {
                 if !screen.quiet {
@@ -289,6 +291,8 @@ impl<'a> Test<'a> {
                 trap.called().await;
             }
             let snapshot = self.finish(&mut outcome).await;
+            // A scrape from here on has the final values, also one during handleSummary.
+            let scrapes = self.scrape.as_ref().map_or(0, Scrape::begun);
             if self.args.runtime.summary_mode != SummaryMode::Disabled {
                 self.summarise(&snapshot).await;
             }
@@ -298,8 +302,8 @@ impl<'a> Test<'a> {
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
                 tokio::select! {
-                    () = scrape.linger() => {}
-                    () = trap.called() => {}
+                    () = scrape.linger(scrapes, signalled) => {}
+                    () = trap.called(), if !signalled => {}
                 }
                 scrape.shutdown();
             }

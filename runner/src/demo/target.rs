@@ -16,6 +16,7 @@
 use std::{
     convert::Infallible,
     net::{SocketAddr, TcpListener},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,10 +25,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
+use futures_util::{StreamExt, stream};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncWriteExt, sync::oneshot};
+use tokio::sync::oneshot;
 
 /// A running server.
 pub(crate) struct Target {
@@ -100,15 +110,6 @@ async fn accept(listener: TcpListener, requests: Arc<AtomicU64>) {
         let requests = requests.clone();
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let mut first = [0; 9];
-            // The one answer that breaks the protocol is written by hand.
-            if matches!(stream.peek(&mut first).await, Ok(n) if first[..n] == *b"GET /cut ") {
-                requests.fetch_add(1, Ordering::Relaxed);
-                let mut stream = stream;
-                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n0123456789";
-                let _ = stream.write_all(head).await;
-                return;
-            }
             let service = service_fn(move |request| answer(request, requests.clone()));
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
@@ -117,37 +118,64 @@ async fn accept(listener: TcpListener, requests: Arc<AtomicU64>) {
     }
 }
 
+/// A body that is sent as a whole, or the beginning of one.
+type Body = Either<Full<Bytes>, Pin<Box<dyn hyper::body::Body<Data = Bytes, Error = Cut> + Send>>>;
+
+/// Ends a connection in the middle of a body.
+#[derive(Debug, thiserror::Error)]
+#[error("cut off")]
+struct Cut;
+
+/// Ten bytes, which are sent, and then the end of the connection.
+fn cut() -> Body {
+    let parts = stream::once(async { Ok(Frame::data(Bytes::from_static(b"0123456789"))) });
+    let end = stream::once(async {
+        tokio::task::yield_now().await;
+        Err(Cut)
+    });
+    Either::Right(Box::pin(StreamBody::new(parts.chain(end))))
+}
+
 async fn answer(
     request: Request<Incoming>,
     requests: Arc<AtomicU64>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Body>, Infallible> {
     let before = requests.fetch_add(1, Ordering::Relaxed);
     let path = request.uri().path().to_owned();
     let mut parts = path.split('/').skip(1);
     let name = parts.next().unwrap_or_default();
     let number: u64 = parts.next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let hello = || Bytes::from(format!("{{\"message\":\"hello\",\"path\":\"{path}\"}}"));
-    let mut reply = Response::builder().header("Content-Type", "application/json");
+    let (mut status, mut kind) = (StatusCode::OK, "application/json");
+    let whole = |bytes: Bytes| Body::Left(Full::new(bytes));
     let body = match name {
         "delay" => {
             tokio::time::sleep(Duration::from_millis(number)).await;
-            hello()
+            whole(hello())
         }
         "status" => {
-            reply = reply.status(number as u16);
-            Bytes::new()
+            status = StatusCode::from_u16(number as u16).unwrap_or_default();
+            whole(Bytes::new())
         }
-        "bytes" => Bytes::from(vec![b'x'; number as usize]),
+        "bytes" => whole(Bytes::from(vec![b'x'; number as usize])),
         "latin1" => {
-            reply = reply.header("Content-Type", "text/plain");
-            Bytes::from_static(b"caf\xe9")
+            kind = "text/plain";
+            whole(Bytes::from_static(b"caf\xe9"))
         }
+        "cut" => cut(),
         "echo" => match request.into_body().collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => Bytes::new(),
+            Ok(body) => whole(body.to_bytes()),
+            Err(_) => whole(Bytes::new()),
         },
-        "count" => Bytes::from(before.to_string()),
-        _ => hello(),
+        "count" => whole(Bytes::from(before.to_string())),
+        _ => whole(hello()),
     };
-    Ok(reply.body(Full::new(body)).unwrap_or_default())
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if name == "cut" {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1000"));
+    }
+    Ok(reply)
 }

@@ -11,6 +11,7 @@ use super::{
     OptionError, Options,
     fields::{self, Bad, Fields},
 };
+use crate::logging;
 
 /// What a config file says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,7 +55,7 @@ impl ConfigFile {
                 let (verb, reason) = match error.kind() {
                     io::ErrorKind::NotFound => ("stat", "no such file or directory".to_owned()),
                     io::ErrorKind::PermissionDenied => ("open", "permission denied".to_owned()),
-                    _ => ("read", error.to_string()),
+                    _ => ("read", logging::reason(&error)),
                 };
                 return Err(OptionError::config(format!(
                     "{FAILED}{verb} {}: {reason}",

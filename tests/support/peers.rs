@@ -1,0 +1,144 @@
+//! Programs that the agent works with: nginx to aim at, Prometheus to be scraped by.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Folder, Launch, Running, free_port, request, until};
+
+/// When this is `1`, a peer that is not installed fails the test instead of ending it early.
+const REQUIRE: &str = "VOLLEY_REQUIRE_PEERS";
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a program is, or `None` with a word about it.
+fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(more)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let required = std::env::var_os(REQUIRE).is_some_and(|value| value == "1");
+        assert!(!required, "{program} is not installed, and {REQUIRE}=1");
+        println!("{program} is not installed: there is nothing to test against");
+    }
+    found
+}
+
+/// An nginx that answers everything with `hello` and logs the path of every request.
+pub(crate) struct Nginx {
+    _process: Running,
+    folder: Folder,
+    pub(crate) port: u16,
+}
+
+impl Nginx {
+    /// Starts one; `None` when it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let program = installed("nginx")?;
+        let (folder, port) = (Folder::new(), free_port());
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log;\n\
+             events {{ worker_connections 512; }}\n\
+             http {{\n\
+             log_format path '$request_uri';\n\
+             access_log access.log path;\n\
+             client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
+             uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n\
+             server {{\nlisten 127.0.0.1:{port};\nlocation / {{ return 200 'hello'; }}\n\
+             location = /ready {{ access_log off; return 200 'ready'; }}\n}}\n}}\n"
+        );
+        folder.write("nginx.conf", config);
+        let mut process = Launch::program(program, folder.path())
+            .args([Path::new("-p"), folder.path()])
+            .words("-c nginx.conf -e error.log")
+            .start();
+        process.until("answer of nginx", |_| {
+            request(port, "GET", "/ready", None, LIMIT).ok()
+        });
+        Some(Self {
+            _process: process,
+            folder,
+            port,
+        })
+    }
+
+    /// How many requests it has answered.
+    pub(crate) fn requests(&self) -> usize {
+        self.folder.read("access.log").lines().count()
+    }
+}
+
+/// A Prometheus that scrapes every two seconds.
+pub(crate) struct Prometheus {
+    _process: Running,
+    _folder: Folder,
+    port: u16,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes these ports; `None` when it is not installed.
+    pub(crate) fn start(targets: &[u16]) -> Option<Self> {
+        let program = installed("prometheus")?;
+        let (folder, port) = (Folder::new(), free_port());
+        let targets: Vec<String> = targets
+            .iter()
+            .map(|port| format!("'127.0.0.1:{port}'"))
+            .collect();
+        let config = format!(
+            "global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\n\
+             scrape_configs:\n  - job_name: agents\n    static_configs:\n      - targets: [{}]\n",
+            targets.join(", ")
+        );
+        folder.write("prometheus.yml", config);
+        let mut process = Launch::program(program, folder.path())
+            .words("--config.file=prometheus.yml --storage.tsdb.path=data --log.level=warn")
+            .args([format!("--web.listen-address=127.0.0.1:{port}")])
+            .start();
+        process.until("readiness of Prometheus", |_| {
+            let reply = request(port, "GET", "/-/ready", None, LIMIT).ok()?;
+            (reply.status == 200).then_some(())
+        });
+        Some(Self {
+            _process: process,
+            _folder: folder,
+            port,
+        })
+    }
+
+    /// The value of an expression that has one value at most.
+    #[track_caller]
+    pub(crate) fn value(&self, expression: &str) -> Option<f64> {
+        let encoded: String = expression
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        let path = format!("/api/v1/query?query={encoded}");
+        let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let answer = reply.json();
+        let result = answer["data"]["result"].as_array().expect("a result");
+        assert!(result.len() <= 1, "more than one value: {answer}");
+        let value = result.first()?["value"][1].as_str()?;
+        Some(value.parse().expect("a number"))
+    }
+
+    /// Waits until an expression has that value.
+    #[track_caller]
+    pub(crate) fn until(&self, expression: &str, expected: f64) {
+        let mut last = None;
+        until(&format!("{expression} = {expected}"), || {
+            let value = self.value(expression);
+            if value != last {
+                last = value;
+                println!("{expression} is {value:?}");
+            }
+            (value == Some(expected)).then_some(())
+        });
+    }
+}
