@@ -105,15 +105,7 @@ impl Exchange {
         }
         for (name, value) in &self.request.headers {
             let name = canonical(name);
-            let elsewhere = [
-                "Host",
-                "User-Agent",
-                "Cookie",
-                "Content-Length",
-                "Transfer-Encoding",
-                "Trailer",
-            ];
-            if elsewhere.contains(&name.as_str()) {
+            if super::head::written_elsewhere(&name) {
                 continue;
             }
             match headers.iter_mut().find(|(known, _)| *known == name) {

@@ -164,8 +164,8 @@ fn host<'a>(outgoing: &Outgoing<'a>) -> Option<&'a str> {
     last(outgoing.request, "Host").filter(|host| !host.is_empty())
 }
 
-/// Headers that are not copied: they have another source, or none.
-fn written_elsewhere(name: &str) -> bool {
+/// Headers of the script's that are not copied: they have another source, or none.
+pub(super) fn written_elsewhere(name: &str) -> bool {
     [
         "Host",
         "User-Agent",
