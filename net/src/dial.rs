@@ -159,13 +159,15 @@ fn choose(found: &[IpAddr]) -> Option<IpAddr> {
     fitting().nth(draw % count).copied()
 }
 
+fn slot_of(name: &str) -> Slot {
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.entry(name.to_owned()).or_default().clone()
+}
+
 async fn answer_for(host: &str, ttl: Duration) -> Answer {
     let asked = Instant::now();
     let name = host.to_ascii_lowercase();
-    let slot = {
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        names.entry(name.clone()).or_default().clone()
-    };
+    let slot = slot_of(&name);
     let mut last = slot.lock().await;
     if let Some((at, answer)) = &*last {
         // Whoever waited here while another asked takes that answer, a failure too: otherwise a
@@ -205,6 +207,11 @@ fn lookup_failure(error: &io::Error) -> (String, bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::Future,
+        task::{Context, Waker},
+    };
+
     use super::*;
 
     #[test]
@@ -245,10 +252,16 @@ mod tests {
             .await
             .expect("localhost");
         assert!(Arc::ptr_eq(&first, &again), "the kept answer serves");
-        let (one, two) = tokio::join!(
-            answer_for("localhost", Duration::ZERO),
-            answer_for("localhost", Duration::ZERO),
-        );
+        // Both have asked before either can be answered.
+        let slot = slot_of("localhost");
+        let held = slot.lock().await;
+        let mut one = Box::pin(answer_for("localhost", Duration::ZERO));
+        let mut two = Box::pin(answer_for("localhost", Duration::ZERO));
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(one.as_mut().poll(&mut task).is_pending());
+        assert!(two.as_mut().poll(&mut task).is_pending());
+        drop(held);
+        let (one, two) = tokio::join!(one, two);
         let (one, two) = (one.expect("localhost"), two.expect("localhost"));
         assert!(!Arc::ptr_eq(&first, &one), "an outdated answer does not");
         assert!(Arc::ptr_eq(&one, &two), "who waits shares the answer");
