@@ -31,7 +31,10 @@ use corosensei::{
     Coroutine, CoroutineResult, Yielder,
     stack::{Stack, StackPointer},
 };
-use rquickjs::{Ctx, Error, Module, Object, Result as JsResult, Value, module::Declared, qjs};
+use rquickjs::{
+    Ctx, Error, Module, Object, Result as JsResult, Value, allocator::Allocator, module::Declared,
+    qjs,
+};
 
 /// Address space reserved for the stack of one VU. Only touched pages cost memory.
 ///
@@ -302,6 +305,11 @@ impl Fiber {
 
     /// Lets the watchdog make the engine poll early inside long builtins.
     pub(crate) fn watch(&self, ctx: &Ctx<'_>) {
+        // SAFETY: a live context; rquickjs's own call takes more than 16 MB for "no limit".
+        unsafe {
+            let runtime = qjs::JS_GetRuntime(ctx.as_raw().as_ptr());
+            qjs::JS_SetMaxStackSize(runtime, JS_STACK_BYTES as _);
+        }
         if let Some(offset) = poll_counter_offset() {
             // SAFETY: the offset was found inside an allocation of the same type in this process.
             let counter = unsafe { ctx.as_raw().as_ptr().cast::<u8>().add(offset).cast::<i32>() };
@@ -508,16 +516,24 @@ pub(crate) fn poll_counter_offset() -> Option<usize> {
 }
 
 fn find_poll_counter() -> Option<usize> {
-    let runtime = rquickjs::Runtime::new().ok()?;
+    let runtime = rquickjs::Runtime::new_with_alloc(Recorder).ok()?;
     let context = rquickjs::Context::full(&runtime).ok()?;
+    let blocks = RECORDED.take();
     context.with(|ctx| {
         let address = ctx.as_raw().as_ptr().cast::<u8>();
-        // SAFETY: the context was allocated with malloc by the engine; this asks for its size.
-        let bytes = unsafe { libc::malloc_usable_size(address.cast()) };
+        // From 0.16 on the engine keeps a header before the context, so the block that contains it
+        // is looked for; the last, since earlier ones may have been freed there.
+        let end = blocks
+            .iter()
+            .rev()
+            .map(|&(start, size)| start..start + size)
+            .find(|block| block.contains(&(address as usize)))?
+            .end;
+        let bytes = end - address as usize;
         let words = bytes.min(4096) / 4;
         let read = || -> Vec<i32> {
             (0..words)
-                // SAFETY: inside the allocation whose size was just asked for.
+                // SAFETY: inside the block that the engine asked for.
                 .map(|i| unsafe { address.add(i * 4).cast::<i32>().read_volatile() })
                 .collect()
         };
@@ -889,7 +905,7 @@ unsafe extern "C" fn lazy_mark(
 struct HeapAllocator;
 
 // SAFETY: all functions pass on to one allocator, whose blocks are aligned to 16 bytes.
-unsafe impl rquickjs::allocator::Allocator for HeapAllocator {
+unsafe impl Allocator for HeapAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         // SAFETY: any size may be asked for.
         unsafe { libmimalloc_sys::mi_malloc(size).cast() }
@@ -916,11 +932,56 @@ unsafe impl rquickjs::allocator::Allocator for HeapAllocator {
     }
 }
 
-/// The engine's part of a VU, with its memory limits set.
+thread_local! {
+    /// Start and size of the blocks that runtimes with a [`Recorder`] asked for.
+    static RECORDED: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Remembers the blocks that it gives.
+struct Recorder;
+
+// SAFETY: passes everything on to one allocator.
+unsafe impl Allocator for Recorder {
+    fn alloc(&mut self, size: usize) -> *mut u8 {
+        let block = HeapAllocator.alloc(size);
+        RECORDED.with_borrow_mut(|all| all.push((block as usize, size)));
+        block
+    }
+
+    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
+        let block = HeapAllocator.calloc(count, size);
+        RECORDED.with_borrow_mut(|all| all.push((block as usize, count * size)));
+        block
+    }
+
+    unsafe fn dealloc(&mut self, ptr: *mut u8) {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { HeapAllocator.dealloc(ptr) }
+    }
+
+    unsafe fn realloc(&mut self, ptr: *mut u8, new_size: usize) -> *mut u8 {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { HeapAllocator.realloc(ptr, new_size) }
+    }
+
+    unsafe fn usable_size(ptr: *mut u8) -> usize {
+        // SAFETY: by the contract of the trait the block is one of ours.
+        unsafe { HeapAllocator::usable_size(ptr) }
+    }
+}
+
+/// Blocks that a new runtime and context ask for: some dozens when the engine was built with its
+/// arenas, which cost each VU 70 KB, and more than a thousand without (docs/engine.md).
+#[cfg(test)]
+pub(crate) fn blocks_of_a_runtime() -> usize {
+    let runtime = rquickjs::Runtime::new_with_alloc(Recorder).expect("memory");
+    let _context = rquickjs::Context::full(&runtime).expect("memory");
+    RECORDED.take().len()
+}
+
+/// The engine's part of a VU.
 pub(crate) fn new_runtime() -> JsResult<rquickjs::Runtime> {
-    let runtime = rquickjs::Runtime::new_with_alloc(HeapAllocator)?;
-    runtime.set_max_stack_size(JS_STACK_BYTES);
-    Ok(runtime)
+    rquickjs::Runtime::new_with_alloc(HeapAllocator)
 }
 
 // === The VU behind a context ===
@@ -934,6 +995,18 @@ unsafe impl<'js> rquickjs::JsLifetime<'js> for VuHandle {
 }
 
 // === Strings ===
+
+/// A copy of the bytes of a buffer; none when it is detached.
+pub(crate) fn buffer_bytes(buffer: &rquickjs::ArrayBuffer<'_>) -> Vec<u8> {
+    // SAFETY: no script runs while the slice lives, which ends with the copy.
+    unsafe { buffer.as_bytes() }.unwrap_or_default().to_vec()
+}
+
+/// A copy of the bytes of a typed array; none when it is detached.
+pub(crate) fn array_bytes(array: &rquickjs::TypedArray<'_, u8>) -> Vec<u8> {
+    // SAFETY: no script runs while the slice lives, which ends with the copy.
+    unsafe { array.as_bytes() }.unwrap_or_default().to_vec()
+}
 
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones
 /// beside the engine's own.

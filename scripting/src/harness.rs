@@ -512,6 +512,21 @@ fn tags_of_a_vu_are_a_live_map() {
 }
 
 #[test]
+fn the_engine_is_built_without_its_arenas() {
+    assert!(
+        crate::engine::blocks_of_a_runtime() > 500,
+        "see docs/engine.md and .cargo/config.toml"
+    );
+}
+
+#[test]
+fn leaks_inside_the_engine_do_not_end_the_process() {
+    let script = "new Set([{}]).union(new Set([9]));
+        export default function () { [{ a: 1 }].values().find(() => false); console.log('ran'); }";
+    assert_eq!(run(script, 1), ["ran"]);
+}
+
+#[test]
 fn the_poll_counter_is_found() {
     // When an engine update moves it, preemption inside long builtins is gone: better to know.
     assert!(crate::engine::poll_counter_offset().is_some());

@@ -93,7 +93,7 @@ fn object_to_json<'js>(ctx: &Ctx<'js>, object: &Object<'js>, depth: usize) -> Re
     }
     if let Ok(bytes) = TypedArray::<u8>::from_object(object.clone()) {
         return Ok(Json::String(
-            STANDARD.encode(bytes.as_bytes().unwrap_or_default()),
+            STANDARD.encode(crate::engine::array_bytes(&bytes)),
         ));
     }
     match class_of(ctx, object).as_str() {

@@ -16,7 +16,7 @@ use std::{
 
 use rquickjs::{
     Ctx, Error, Module, Result as JsResult, Value,
-    loader::{Loader, Resolver},
+    loader::{ImportAttributes, Loader, Resolver},
     module::Declared,
 };
 
@@ -256,7 +256,17 @@ fn is_builtin(name: &str) -> bool {
 }
 
 impl Resolver for VuLoader {
-    fn resolve<'js>(&mut self, ctx: &Ctx<'js>, base: &str, name: &str) -> JsResult<String> {
+    fn resolve<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        base: &str,
+        name: &str,
+        attributes: Option<ImportAttributes<'js>>,
+    ) -> JsResult<String> {
+        if attributes.is_some() {
+            let text = format!("import attributes are not supported, as in k6: \"{name}\"");
+            return Err(self.fail(ctx, text));
+        }
         if is_builtin(name) || name == self.state.script.url() {
             return Ok(name.to_owned());
         }
@@ -286,7 +296,12 @@ impl Resolver for VuLoader {
 }
 
 impl Loader for VuLoader {
-    fn load<'js>(&mut self, ctx: &Ctx<'js>, name: &str) -> JsResult<Module<'js, Declared>> {
+    fn load<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> JsResult<Module<'js, Declared>> {
         if is_builtin(name) {
             return match modules::find(name) {
                 modules::Found::Module(module) => (module.declare)(ctx, name),
@@ -317,123 +332,34 @@ impl Loader for VuLoader {
                 if self.problems.borrow().failure.is_some() {
                     return Err(error);
                 }
-                let problem = Unparsable::read(name, &error::thrown(ctx, error));
-                let text = problem.describe(ctx, name, text);
+                let text = syntax_text(name, &error::thrown(ctx, error));
                 Err(self.fail(ctx, text))
             }
         }
     }
 }
 
-/// What the engine says of a module that does not parse.
-#[derive(PartialEq, Eq)]
-struct Unparsable {
-    line: Option<usize>,
-    message: String,
-}
-
-impl Unparsable {
-    fn read(url: &str, thrown: &Value<'_>) -> Self {
-        let message = error::to_text(thrown);
-        let message = message.strip_prefix("SyntaxError: ").unwrap_or(&message);
-        let line = error::describe(thrown).lines().skip(1).find_map(|line| {
+/// `<url>: Line L:C <message>` for a module that does not parse.
+fn syntax_text(url: &str, thrown: &Value<'_>) -> String {
+    let message = error::to_text(thrown);
+    let message = message.strip_prefix("SyntaxError: ").unwrap_or(&message);
+    let place = error::describe(thrown)
+        .lines()
+        .skip(1)
+        .find_map(|line| {
             let (_, at) = line.split_once(url)?;
-            at.trim_start_matches(':')
-                .split([':', '('])
-                .next()?
-                .parse()
-                .ok()
-        });
-        Self {
-            line,
-            message: message.to_owned(),
-        }
-    }
-
-    /// `<url>: Line L:C <message>`
-    fn describe(&self, ctx: &Ctx<'_>, url: &str, source: &[u8]) -> String {
-        let message = &self.message;
-        let Some(line) = self.line else {
-            return format!("{url}: {message}");
-        };
-        let source = std::str::from_utf8(source).ok();
-        match source.and_then(|source| self.column(ctx, url, source, line)) {
-            Some(column) => format!("{url}: Line {line}:{column} {message}"),
-            None => format!("{url}: Line {line} {message}"),
-        }
-    }
-
-    /// Where in the line the token is that does not fit. The engine only knows the line (it gives
-    /// the column of some earlier token), but it stops reading at that token: so the shortest
-    /// part of the line that brings the same complaint ends with it.
-    fn column(&self, ctx: &Ctx<'_>, url: &str, source: &str, line: usize) -> Option<usize> {
-        /// A part of a longer text would be parsed a dozen times.
-        const LONGEST: usize = 1 << 20;
-        let start: usize = source
-            .split_inclusive('\n')
-            .take(line.saturating_sub(1))
-            .map(str::len)
-            .sum();
-        let (before, rest) = source.split_at(start);
-        let text = rest.lines().next().unwrap_or_default();
-        if before.len() + text.len() > LONGEST {
-            return None;
-        }
-        // What follows makes sure that it does not parse, so that nothing is declared or imported.
-        let same =
-            |part: &str| match Module::declare(ctx.clone(), url, format!("{before}{part}\n)")) {
-                Ok(_) => false,
-                Err(error) => Self::read(url, &error::thrown(ctx, error)) == *self,
-            };
-        if !same(text) {
-            // At the end of the file it is something that is missing there.
-            return (rest.len() == text.len()).then(|| text.chars().count() + 1);
-        }
-        let ends: Vec<usize> = text
-            .char_indices()
-            .map(|(at, c)| at + c.len_utf8())
-            .collect();
-        let shortest = ends.partition_point(|end| !same(&text[..*end]));
-        let part = &text[..*ends.get(shortest)?];
-        Some(part[..last_token(part, &self.message)].chars().count() + 1)
-    }
-}
-
-/// Where the last token of a text begins; the message may quote it.
-fn last_token(text: &str, message: &str) -> usize {
-    let quoted = message.trim_end_matches('\'').rsplit('\'').next();
-    if let Some(token) = quoted.filter(|token| !token.is_empty() && text.ends_with(token)) {
-        return text.len() - token.len();
-    }
-    let word = text.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-    if word.len() < text.len() {
-        return word.len();
-    }
-    let Some((last, _)) = text.char_indices().next_back() else {
-        return 0;
-    };
-    match &text[last..] {
-        quote @ ("'" | "\"" | "`") => text[..last].rfind(quote).unwrap_or(last),
-        _ => last,
-    }
+            let mut numbers = at.trim_start_matches(':').split([':', '(']);
+            let line: u32 = numbers.next()?.parse().ok()?;
+            let column: u32 = numbers.next()?.parse().ok()?;
+            Some(format!("Line {line}:{column} "))
+        })
+        .unwrap_or_default();
+    format!("{url}: {place}{message}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{anonymous, folder_of, join, last_token, resolve};
-
-    #[test]
-    fn the_last_token_is_found_by_its_quotation_or_its_kind() {
-        for (text, message, token) in [
-            ("a = ==", "unexpected token: '=='", "=="),
-            ("a b", "expecting ';'", "b"),
-            ("let a 'it'", "Unexpected string", "'it'"),
-            ("f(]", "expecting ')'", "]"),
-            ("", "", ""),
-        ] {
-            assert_eq!(&text[last_token(text, message)..], token, "{text}");
-        }
-    }
+    use super::{anonymous, folder_of, join, resolve};
 
     #[test]
     fn specifiers_resolve_against_the_importing_file() {

@@ -342,7 +342,6 @@ type Intrinsics = (
     intrinsic::MapSet,
     intrinsic::TypedArrays,
     intrinsic::Promise,
-    intrinsic::BigInt,
 );
 
 /// Runs the modules of the script in a fresh heap.
@@ -727,7 +726,7 @@ fn summary_result(value: &Value<'_>) -> SummaryResult {
         let content = if let Some(text) = member.as_string() {
             engine::rust_string(text).into_bytes()
         } else if let Some(buffer) = buffer {
-            buffer.as_bytes().unwrap_or_default().to_vec()
+            engine::buffer_bytes(&buffer)
         } else {
             return SummaryResult::Unusable(format!(
                 "error handling summary object {destination}: invalid type {}, it needs to be a \

@@ -110,7 +110,7 @@ fn format_object<'js>(
         return format_list(out, &items, parents);
     }
     if let Some(buffer) = ArrayBuffer::from_object(object.clone()) {
-        let bytes = buffer.as_bytes().unwrap_or_default();
+        let bytes = crate::engine::buffer_bytes(&buffer);
         let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
         out.push_str(&format!(
             "ArrayBuffer {{ [Uint8Contents]: <{}>, byteLength: {} }}",

@@ -387,11 +387,11 @@ fn parse_body<'js>(
         return Ok(Err(refused()));
     };
     if let Some(buffer) = ArrayBuffer::from_object(object.clone()) {
-        let bytes = Bytes::copy_from_slice(buffer.as_bytes().unwrap_or_default());
+        let bytes = Bytes::from(engine::buffer_bytes(&buffer));
         return Ok(Ok((Some(bytes), None)));
     }
     if let Ok(bytes) = TypedArray::<u8>::from_object(object.clone()) {
-        let bytes = Bytes::copy_from_slice(bytes.as_bytes().unwrap_or_default());
+        let bytes = Bytes::from(engine::array_bytes(&bytes));
         return Ok(Ok((Some(bytes), None)));
     }
     if json::class_of(ctx, object) != "Object" {
