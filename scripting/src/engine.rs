@@ -51,8 +51,8 @@ const SLICE: Duration = Duration::from_micros(150);
 /// Stack kept resident between iterations; deeper pages are given back.
 const RESIDENT_STACK: usize = 256 << 10;
 /// Waits from this long on give back all the stack below them: a script's frames are small, those
-/// of an HTTP exchange take 80 KB, and a VU that thinks for a second can afford to touch them anew.
-const LONG_WAIT: Duration = Duration::from_secs(1);
+/// of an HTTP exchange take 25 KB, and a VU that thinks for so long can afford to touch them anew.
+const LONG_WAIT: Duration = Duration::from_millis(500);
 /// What is left below the frame that gives stack back, for the system call that does it.
 const MARGIN: usize = 1 << 10;
 

@@ -14,6 +14,7 @@ mod globals;
 mod harness;
 mod host;
 mod json;
+mod live_map;
 mod loader;
 mod modules;
 mod script;

@@ -1,7 +1,7 @@
 //! A script: its files, its compiled modules, what it exports. Shared by all VUs of the process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     rc::Rc,
     sync::{Arc, Mutex, OnceLock},
 };
@@ -66,11 +66,13 @@ impl Script {
     /// Takes the source; nothing is compiled yet.
     pub fn new(source: ScriptSource) -> Arc<Self> {
         source.files.insert(&source.url, source.code);
+        // Sorted, and of equal names the last: that is how it is searched.
+        let env: BTreeMap<String, String> = source.env.into_iter().collect();
         Arc::new(Self {
             url: source.url,
             pwd: source.pwd,
             files: source.files,
-            env: source.env,
+            env: env.into_iter().collect(),
             extended: source.extended,
             compiled: Mutex::default(),
             shared_arrays: Mutex::default(),
@@ -133,7 +135,7 @@ impl Script {
         &self.files
     }
 
-    /// `__ENV`.
+    /// `__ENV`, sorted by name.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }

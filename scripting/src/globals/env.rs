@@ -1,16 +1,22 @@
-//! `__ENV`: made when a VU first looks at it, so that an environment nobody reads costs nothing.
+//! `__ENV`: the environment stays in Rust, once for the process, and what a VU has changed of it
+//! beside the VU. In a cluster it has hundreds of variables, of which a script reads two.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use rquickjs::{
-    Ctx, Function, Object, Result as JsResult, Value,
-    function::Constructor,
+    Ctx, Result as JsResult, Value,
     object::{Accessor, Property},
 };
 
-use crate::{error, state::VuState};
+use crate::{
+    error,
+    live_map::{self, LiveMap},
+    script::Script,
+    state::VuState,
+};
 
-/// Defines `__ENV` anew: the process-wide values with `overlay` over them.
+/// Defines `__ENV` anew: the process-wide values with `overlay` over them. The object is made when
+/// a VU first looks at it.
 pub(crate) fn install<'js>(
     ctx: &Ctx<'js>,
     state: &Rc<VuState>,
@@ -19,17 +25,12 @@ pub(crate) fn install<'js>(
     let overlay: Rc<[(String, String)]> = overlay.into();
     let script = state.script.clone();
     let get = move |ctx: Ctx<'js>| -> JsResult<Value<'js>> {
-        let merged: BTreeMap<&str, &str> = script
-            .env()
-            .iter()
-            .chain(overlay.iter())
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect();
-        let object = Object::new(ctx.clone())?;
-        for (key, value) in merged {
-            object.set(key, value)?;
-        }
-        let shown = texts_only(&ctx, object)?;
+        let changes = overlay.iter().cloned();
+        let environment = Environment {
+            script: script.clone(),
+            changes: RefCell::new(changes.map(|(key, value)| (key, Some(value))).collect()),
+        };
+        let shown = live_map::proxy(&ctx, Rc::new(environment))?;
         settle(&ctx, shown.clone())?;
         Ok(shown)
     };
@@ -38,27 +39,57 @@ pub(crate) fn install<'js>(
         .prop("__ENV", Accessor::new(get, set).configurable().enumerable())
 }
 
-/// What a script assigns becomes text, as in a real environment. Reading goes straight through.
-fn texts_only<'js>(ctx: &Ctx<'js>, object: Object<'js>) -> JsResult<Value<'js>> {
-    let handler = Object::new(ctx.clone())?;
-    handler.set(
-        "set",
-        Function::new(
-            ctx.clone(),
-            |target: Object<'js>, key: Value<'js>, value: Value<'js>| -> JsResult<bool> {
-                target.set(key, error::to_text(&value))?;
-                Ok(true)
-            },
-        )?,
-    )?;
-    let proxy: Constructor<'js> = ctx.globals().get("Proxy")?;
-    proxy.construct((object, handler))
-}
-
 /// From the first look on it is an ordinary property.
 fn settle<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> JsResult<()> {
     ctx.globals().prop(
         "__ENV",
         Property::from(value).configurable().enumerable().writable(),
     )
+}
+
+/// The environment of one VU.
+struct Environment {
+    script: Arc<Script>,
+    /// What differs from the process's: a value, or nothing where it was deleted.
+    changes: RefCell<BTreeMap<String, Option<String>>>,
+}
+
+impl LiveMap for Environment {
+    fn get(&self, key: &str) -> Option<String> {
+        if let Some(changed) = self.changes.borrow().get(key) {
+            return changed.clone();
+        }
+        let env = self.script.env();
+        let found = env.binary_search_by(|(name, _)| name.as_str().cmp(key));
+        found.ok().map(|at| env[at].1.clone())
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let changes = self.changes.borrow();
+        let mut keys: BTreeMap<&str, bool> = BTreeMap::new();
+        keys.extend(
+            self.script
+                .env()
+                .iter()
+                .map(|(key, _)| (key.as_str(), true)),
+        );
+        keys.extend(
+            changes
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.is_some())),
+        );
+        let present = keys.into_iter().filter(|(_, present)| *present);
+        present.map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// What a script assigns becomes text, as in a real environment.
+    fn set(&self, key: &str, value: &Value<'_>) -> Result<(), String> {
+        let text = error::to_text(value);
+        self.changes.borrow_mut().insert(key.to_owned(), Some(text));
+        Ok(())
+    }
+
+    fn remove(&self, key: &str) {
+        self.changes.borrow_mut().insert(key.to_owned(), None);
+    }
 }

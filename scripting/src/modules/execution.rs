@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use rquickjs::{
-    Ctx, Exception, Function, Object, Result as JsResult, Value,
-    function::{Constructor, Opt, This},
+    Ctx, Function, Object, Result as JsResult, Value,
+    function::{Opt, This},
     module::{Declarations, Exports, ModuleDef},
     object::{Accessor, Property},
 };
@@ -13,6 +13,7 @@ use super::metrics::tag_value;
 use crate::{
     engine, error,
     host::Level,
+    live_map::{self, LiveMap},
     state::{Phase, VuState},
     vu::state_of,
 };
@@ -168,8 +169,9 @@ fn vu<'js>(ctx: &Ctx<'js>) -> JsResult<Object<'js>> {
     number(&object, "iterationInScenario", |s| {
         s.counters.get().in_scenario as f64
     })?;
-    let tags = live_map(ctx, Kind::Tags)?;
-    let metadata = live_map(ctx, Kind::Metadata)?;
+    let state = state_of(ctx);
+    let tags = live_map::proxy(ctx, Rc::new(Tags(state.clone())))?;
+    let metadata = live_map::proxy(ctx, Rc::new(SampleMetadata(state)))?;
     let metrics = Object::new(ctx.clone())?;
     for (target, name, value) in [
         (&metrics, "tags", tags.clone()),
@@ -196,142 +198,63 @@ fn vu<'js>(ctx: &Ctx<'js>) -> JsResult<Object<'js>> {
     Ok(object)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Tags,
-    Metadata,
-}
+/// The tags of a VU, as scripts see them.
+struct Tags(Rc<VuState>);
 
-impl Kind {
-    fn get(self, state: &VuState, key: &str) -> Option<String> {
-        match self {
-            Self::Tags => state.tag(key),
-            Self::Metadata => state.metadata.borrow().get(key).cloned(),
-        }
+impl LiveMap for Tags {
+    fn get(&self, key: &str) -> Option<String> {
+        self.0.tag(key)
     }
 
-    fn keys(self, state: &VuState) -> Vec<String> {
-        match self {
-            Self::Tags => state.tag_names(),
-            Self::Metadata => state.metadata.borrow().keys().cloned().collect(),
-        }
+    fn keys(&self) -> Vec<String> {
+        self.0.tag_names()
     }
 
-    fn set(self, state: &VuState, key: &str, value: Option<&str>) {
-        match (self, value) {
-            (Self::Tags, value) => {
-                state.set_tag(key, value);
-            }
-            (Self::Metadata, Some(value)) => {
-                state
-                    .metadata
-                    .borrow_mut()
-                    .insert(key.to_owned(), value.to_owned());
-                state.metadata_changed();
-            }
-            (Self::Metadata, None) => {
-                state.metadata.borrow_mut().remove(key);
-                state.metadata_changed();
-            }
-        }
+    fn set(&self, key: &str, value: &Value<'_>) -> Result<(), String> {
+        let value = tag_value(value).ok_or_else(|| {
+            format!(
+                "invalid value for metric tag '{key}': only String, Boolean and Number types are \
+                 accepted as a metric tag values"
+            )
+        })?;
+        self.0.set_tag(key, Some(&value));
+        Ok(())
     }
 
-    fn refusal(self, key: &str) -> String {
-        let what = match self {
-            Self::Tags => "tag",
-            Self::Metadata => "metadata",
-        };
-        let plural = if self == Self::Tags {
-            "tag values"
-        } else {
-            "metadata value"
-        };
-        format!(
-            "invalid value for metric {what} '{key}': only String, Boolean and Number types are \
-             accepted as a metric {plural}"
-        )
+    fn remove(&self, key: &str) {
+        self.0.set_tag(key, None);
     }
 }
 
-/// An object whose members are the tags or the metadata of the VU.
-fn live_map<'js>(ctx: &Ctx<'js>, kind: Kind) -> JsResult<Value<'js>> {
-    fn text(key: &Value<'_>) -> Option<String> {
-        key.as_string().map(engine::rust_string)
+/// The metadata of a VU's samples, as scripts see them.
+struct SampleMetadata(Rc<VuState>);
+
+impl LiveMap for SampleMetadata {
+    fn get(&self, key: &str) -> Option<String> {
+        self.0.metadata.borrow().get(key).cloned()
     }
-    let handler = Object::new(ctx.clone())?;
-    let state = state_of(ctx);
-    let vu = state.clone();
-    handler.set(
-        "get",
-        Function::new(
-            ctx.clone(),
-            move |target: Object<'js>, key: Value<'js>| -> JsResult<Value<'js>> {
-                match text(&key).and_then(|key| kind.get(&vu, &key)) {
-                    Some(value) => {
-                        rquickjs::String::from_str(target.ctx().clone(), &value).map(|s| s.into())
-                    }
-                    None => target.get(key),
-                }
-            },
-        )?,
-    )?;
-    let vu = state.clone();
-    handler.set(
-        "set",
-        Function::new(
-            ctx.clone(),
-            move |ctx: Ctx<'js>, _: Object<'js>, key: Value<'js>, value: Value<'js>| {
-                let key = text(&key).unwrap_or_default();
-                match tag_value(&value) {
-                    Some(value) => {
-                        kind.set(&vu, &key, Some(&value));
-                        Ok(true)
-                    }
-                    None => Err(Exception::throw_type(&ctx, &kind.refusal(&key))),
-                }
-            },
-        )?,
-    )?;
-    let vu = state.clone();
-    handler.set(
-        "deleteProperty",
-        Function::new(ctx.clone(), move |_: Object<'js>, key: Value<'js>| {
-            kind.set(&vu, &text(&key).unwrap_or_default(), None);
-            true
-        })?,
-    )?;
-    let vu = state.clone();
-    handler.set(
-        "has",
-        Function::new(ctx.clone(), move |_: Object<'js>, key: Value<'js>| {
-            text(&key).is_some_and(|key| kind.get(&vu, &key).is_some())
-        })?,
-    )?;
-    let vu = state.clone();
-    handler.set(
-        "ownKeys",
-        Function::new(ctx.clone(), move || kind.keys(&vu))?,
-    )?;
-    let vu = state;
-    handler.set(
-        "getOwnPropertyDescriptor",
-        Function::new(
-            ctx.clone(),
-            move |ctx: Ctx<'js>, _: Object<'js>, key: Value<'js>| -> JsResult<Value<'js>> {
-                let Some(value) = text(&key).and_then(|key| kind.get(&vu, &key)) else {
-                    return Ok(Value::new_undefined(ctx));
-                };
-                let descriptor = Object::new(ctx)?;
-                descriptor.set("value", value)?;
-                for flag in ["writable", "enumerable", "configurable"] {
-                    descriptor.set(flag, true)?;
-                }
-                Ok(descriptor.into_value())
-            },
-        )?,
-    )?;
-    let class: Constructor<'js> = ctx.globals().get("Proxy")?;
-    class.construct((Object::new(ctx.clone())?, handler))
+
+    fn keys(&self) -> Vec<String> {
+        self.0.metadata.borrow().keys().cloned().collect()
+    }
+
+    fn set(&self, key: &str, value: &Value<'_>) -> Result<(), String> {
+        let value = tag_value(value).ok_or_else(|| {
+            format!(
+                "invalid value for metric metadata '{key}': only String, Boolean and Number types \
+                 are accepted as a metric metadata value"
+            )
+        })?;
+        let key = key.to_owned();
+        self.0.metadata.borrow_mut().insert(key, value);
+        self.0.metadata_changed();
+        Ok(())
+    }
+
+    fn remove(&self, key: &str) {
+        self.0.metadata.borrow_mut().remove(key);
+        self.0.metadata_changed();
+    }
 }
 
 fn test<'js>(ctx: &Ctx<'js>) -> JsResult<Object<'js>> {
