@@ -30,6 +30,11 @@ impl GoDuration {
         self.0
     }
 
+    /// A span of the standard library, the longest one if it is longer.
+    pub(crate) fn from_std(span: Duration) -> Self {
+        Self(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
+    }
+
     /// The same span for timers; a negative one is over before it starts.
     pub(crate) fn to_std(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))

@@ -155,17 +155,16 @@ impl Scrape {
         self.scraped.load(Ordering::Acquire)
     }
 
-    /// Waits until there was a scrape after the first `seen`, as long as the option says; not as
-    /// long when a signal has ended the run, because whoever sent it will not wait for ever
-    /// (`docker stop` waits for ten seconds).
-    pub(crate) async fn linger(&self, seen: u64, signalled: bool) {
+    /// How long to wait for one more scrape after the first `seen`, as the option says; `None`
+    /// when there is nothing to wait for. After a signal it is not as long, because whoever sent
+    /// it will not wait for ever (`docker stop` waits for ten seconds).
+    pub(crate) fn patience(&self, seen: u64, signalled: bool) -> Option<Duration> {
         const LONGEST: Duration = Duration::from_secs(30);
         const LONGEST_AFTER_SIGNAL: Duration = Duration::from_secs(5);
-        const LOOK: Duration = Duration::from_millis(20);
         let limit = match self.linger {
-            Linger::Off => return,
+            Linger::Off => return None,
             // Nobody has come during the run, so nobody is expected.
-            Linger::Auto if seen == 0 => return,
+            Linger::Auto if seen == 0 => return None,
             Linger::Auto => LONGEST,
             Linger::For(limit) => limit,
         };
@@ -173,6 +172,12 @@ impl Scrape {
             true => limit.min(LONGEST_AFTER_SIGNAL),
             false => limit,
         };
+        (self.begun() == seen).then_some(limit)
+    }
+
+    /// Waits until there was a scrape after the first `seen`, `limit` at most.
+    pub(crate) async fn linger(&self, seen: u64, limit: Duration) {
+        const LOOK: Duration = Duration::from_millis(20);
         let end = tokio::time::Instant::now() + limit;
         while self.begun() == seen && tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;

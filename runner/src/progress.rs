@@ -146,7 +146,7 @@ pub(crate) fn fixed_width(time: Duration, max: Duration) -> String {
 
 /// The time column of a scenario that has run for `spent` of its `max`, and the maximum alone once that is over.
 pub(crate) fn time_column(spent: Duration, max: Duration) -> String {
-    let total = GoDuration(i64::try_from(max.as_nanos()).unwrap_or(i64::MAX));
+    let total = GoDuration::from_std(max);
     if spent >= max {
         total.to_string()
     } else {

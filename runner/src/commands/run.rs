@@ -301,9 +301,18 @@ impl<'a> Test<'a> {
             let code = self.verdict(outcome);
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
-                tokio::select! {
-                    () = scrape.linger(scrapes, signalled) => {}
-                    () = trap.called(), if !signalled => {}
+                if let Some(limit) = scrape.patience(scrapes, signalled) {
+                    if !screen.quiet {
+                        print(&format!(
+                            "\nThe final values wait for one more scrape, {} at most (linger); \
+                             Ctrl+C ends that.\n",
+                            crate::duration::GoDuration::from_std(limit)
+                        ));
+                    }
+                    tokio::select! {
+                        () = scrape.linger(scrapes, limit) => {}
+                        () = trap.called(), if !signalled => {}
+                    }
                 }
                 scrape.shutdown();
             }
