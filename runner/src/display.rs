@@ -177,7 +177,9 @@ impl Subject {
             None => Vec::new(),
         };
         let done = volley_scripting::Scenario::progress(progress);
-        let regular = scenario.regular_end().to_std();
+        let regular = progress
+            .regular()
+            .unwrap_or_else(|| scenario.regular_end().to_std());
         let mark = match progress.ended() {
             Some(true) => Mark::Interrupted,
             Some(false) => Mark::Done,

@@ -17,7 +17,7 @@ use crate::{
     cli::{self, Runtime},
     control::{LifecycleRequest, RunControl},
     display::{Display, Subject, print},
-    executor::{self, Progress},
+    executor::Progress,
     exit::{Failure, code},
     logging::Level,
     measure::Measurements,
@@ -153,7 +153,6 @@ impl<'a> Test<'a> {
         let thresholds = consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
-        refuse_executors(&resolved.scenarios)?;
         let settings = Arc::new(settings(&resolved.options)?);
         let has_thresholds = !thresholds.is_empty();
 
@@ -194,7 +193,9 @@ impl<'a> Test<'a> {
         control.attach(measurements.clone());
         let scrape = outputs
             .scrape
-            .map(|(listener, options)| Scrape::start(listener, options, measurements.clone()))
+            .map(|(listener, options)| {
+                Scrape::start(listener, options, measurements.clone(), state.clone())
+            })
             .transpose()
             .map_err(system)?;
         if let Some(scrape) = &scrape {
@@ -210,8 +211,10 @@ impl<'a> Test<'a> {
             &loaded.tags,
             raw_samples,
             &measurements,
+            state,
         )
         .map_err(system)?;
+        state.health.watch(progress.clone());
 
         let timeout = |given: Option<crate::duration::GoDuration>| {
             given.map_or(60 * SECOND, |limit| limit.to_std())
@@ -229,6 +232,7 @@ impl<'a> Test<'a> {
             progress: progress.clone(),
             tuple: resolved.tuple.clone(),
             vus,
+            unplanned: u64::try_from(plan.max_possible() - plan.max_planned()).unwrap_or(0),
             has_thresholds,
             raw_samples,
             setup: loaded.exports.has("setup") && !options.no_setup.unwrap_or(false),
@@ -295,6 +299,8 @@ impl<'a> Test<'a> {
             let scrapes = self.scrape.as_ref().map_or(0, Scrape::begun);
             if self.args.runtime.summary_mode != SummaryMode::Disabled {
                 self.summarise(&snapshot).await;
+            } else if let Some(doubt) = self.state.health.verdict(self.state.run_duration()) {
+                self.state.warn(&doubt);
             }
             display.last();
             answering.abort();
@@ -429,14 +435,29 @@ impl<'a> Test<'a> {
                     false => data::export(&data).into_bytes(),
                 },
             });
-        let built_in = || SummaryEntry {
-            destination: "stdout".to_owned(),
-            content: text::render(snapshot, &options).into_bytes(),
+        let doubt = self.state.health.verdict(self.state.run_duration());
+        let built_in = || {
+            let mut text = text::render(snapshot, &options);
+            if let Some(doubt) = &doubt {
+                text += &format!("  ! {doubt}\n\n");
+            }
+            SummaryEntry {
+                destination: "stdout".to_owned(),
+                content: text.into_bytes(),
+            }
         };
         let mut entries = match self.script_summary(&data, setup_data.is_some()).await {
             ScriptSummary::BuiltIn => vec![built_in()],
-            ScriptSummary::Own(entries) => entries,
-            ScriptSummary::None => Vec::new(),
+            other => {
+                // Whoever writes the summary, the doubt is not lost.
+                if let Some(doubt) = &doubt {
+                    self.state.warn(doubt);
+                }
+                match other {
+                    ScriptSummary::Own(entries) => entries,
+                    _ => Vec::new(),
+                }
+            }
         };
         entries.extend(export);
         let problems: Vec<String> = entries
@@ -617,22 +638,6 @@ fn features(args: &cli::Run, outside: &Outside) -> bool {
         outside.logger.log(Level::Error, &text, &[]);
     }
     args.features.iter().any(|name| name == MERGE_RUN_TAGS)
-}
-
-/// Executors that are understood and cannot be run yet.
-fn refuse_executors(scenarios: &[Scenario]) -> Result<(), OptionError> {
-    match scenarios
-        .iter()
-        .find(|scenario| executor::find(&scenario.kind).is_none())
-    {
-        Some(scenario) => Err(OptionError::config(format!(
-            "the executor '{}' of scenario '{}' is not supported by this version of Volley; \
-             docs/compatibility.md lists what is",
-            scenario.executor(),
-            scenario.name
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// What VUs act on.
