@@ -467,11 +467,27 @@ fn bad_outputs_end_the_run_before_the_load() {
     for (out, text) in [
         (
             "nope=1",
-            "invalid output type 'nope', available types are: json, prometheus",
+            "invalid output type 'nope', available types are: csv, json, prometheus",
         ),
         (
             "json=nowhere/out.json",
             "could not create the 'json' output: open nowhere/out.json: no such file or directory",
+        ),
+        (
+            "csv=nowhere/out.csv",
+            "could not create the 'csv' output: open nowhere/out.csv: no such file or directory",
+        ),
+        (
+            "csv=timeFormat=bogus",
+            "could not create the 'csv' output: bogus does not belong to TimeFormat values",
+        ),
+        (
+            "csv=nowhere/out.csv",
+            "could not create the 'csv' output: open nowhere/out.csv: no such file or directory",
+        ),
+        (
+            "csv=timeFormat=bogus",
+            "could not create the 'csv' output: bogus does not belong to TimeFormat values",
         ),
         (
             "prometheus=namspace=k6",

@@ -22,7 +22,7 @@ mod thresholds;
 
 pub use collector::{Collector, CollectorConfig, Verdict};
 pub use outputs::{
-    Output, OutputContext,
+    Output, OutputContext, OutputLog, Severity,
     prometheus::{Linger, PrometheusOptions},
 };
 pub use recorder::{Batch, Metadata, Recorder, Sample};

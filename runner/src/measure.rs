@@ -118,6 +118,8 @@ fn collect(
             Message::Ask(question) => question(&mut collector),
             Message::Finish(answer) => {
                 let mut problems = Vec::new();
+                // All of them end at the same time.
+                outputs.iter_mut().for_each(|output| output.close());
                 for mut output in outputs.drain(..) {
                     if let Err(problem) = output.finish() {
                         problems.push(problem);

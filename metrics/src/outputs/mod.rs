@@ -4,10 +4,21 @@
 //! bounded queue, drops and counts what does not fit, and says at the end what was lost.
 //! Prometheus is not one of them, because it is asked instead of told: see [`prometheus`].
 
-pub mod json;
+mod csv;
+mod file;
+#[cfg(test)]
+mod fixture;
+mod json;
 pub mod prometheus;
+mod settings;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
 
 use crate::{Batch, Definitions, Registry, TagTable};
 
@@ -22,14 +33,18 @@ pub trait Output: Send {
     /// Takes a batch without waiting.
     fn add(&mut self, batch: &Batch);
 
-    /// Writes what is still queued and ends; further batches are ignored.
+    /// Says that nothing more comes, without waiting: outputs that end at the same time take as
+    /// long as the slowest of them. Further batches are ignored.
+    fn close(&mut self);
+
+    /// Writes what is still queued and ends, in bounded time where it writes to another machine.
     ///
     /// # Errors
     /// A text that says what was lost, and why.
     fn finish(&mut self) -> Result<(), String>;
 }
 
-/// What an output needs to know of the run.
+/// What an output needs to know of the run and of the world.
 #[derive(Debug, Clone)]
 pub struct OutputContext {
     /// The metrics.
@@ -38,6 +53,66 @@ pub struct OutputContext {
     pub tags: Arc<TagTable>,
     /// Thresholds and sub-metrics by metric.
     pub definitions: Arc<Definitions>,
+    /// The names of the system tags that are on.
+    pub system_tags: Arc<BTreeSet<String>>,
+    /// The environment, where most settings of outputs come from.
+    pub env: Arc<BTreeMap<String, String>>,
+    /// What the config file says of outputs, by their type.
+    pub collectors: Arc<Map<String, Value>>,
+    /// Where to say what happens while the run goes on.
+    pub log: OutputLog,
+}
+
+impl OutputContext {
+    /// A context without system tags, environment, settings and anybody to listen.
+    pub fn new(
+        registry: Arc<Registry>,
+        tags: Arc<TagTable>,
+        definitions: Arc<Definitions>,
+    ) -> Self {
+        Self {
+            registry,
+            tags,
+            definitions,
+            system_tags: Arc::default(),
+            env: Arc::default(),
+            collectors: Arc::default(),
+            log: OutputLog::new(|_, _, _| {}),
+        }
+    }
+}
+
+/// How much what an output says matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Something that the user may want to do otherwise.
+    Warning,
+    /// Something that went wrong.
+    Error,
+}
+
+type Say = dyn Fn(Severity, &str, &[(&str, &str)]) + Send + Sync;
+
+/// The log as outputs know it: a message, and fields by their names.
+#[derive(Clone)]
+pub struct OutputLog(Arc<Say>);
+
+impl OutputLog {
+    /// A log that hands everything to `say`, from whichever thread.
+    pub fn new(say: impl Fn(Severity, &str, &[(&str, &str)]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(say))
+    }
+
+    #[allow(dead_code, reason = "outputs that push say something")]
+    pub(crate) fn say(&self, severity: Severity, message: &str, fields: &[(&str, &str)]) {
+        (self.0)(severity, message, fields);
+    }
+}
+
+impl fmt::Debug for OutputLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutputLog")
+    }
 }
 
 /// Opens an output with the text after the `=` of `--out`; the error is why it could not be opened.
@@ -53,4 +128,4 @@ pub struct OutputKind {
 }
 
 /// Every output that is told about samples.
-pub const OUTPUTS: &[OutputKind] = &[json::KIND];
+pub const OUTPUTS: &[OutputKind] = &[csv::KIND, json::KIND];

@@ -1,13 +1,16 @@
 //! `run`: load, resolve, build, run, report. One named step a line in [`run`] and `Test::go`.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::sync::mpsc;
-use volley_metrics::{Collector, CollectorConfig, OutputContext, Snapshot, Thresholds};
+use volley_metrics::{
+    Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
+};
 use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
 
 use super::{Consolidated, Loaded, config_file, load::Found, system_env};
@@ -180,9 +183,15 @@ impl<'a> Test<'a> {
         let keeps_series = wanted.keeps_series();
         let collector = collector(&loaded, thresholds, submetrics, keeps_series);
         let context = OutputContext {
-            registry: loaded.registry.clone(),
-            tags: loaded.tags.clone(),
-            definitions: collector.definitions(),
+            system_tags: Arc::new(system_tags(&resolved.options)),
+            env: outside.env.clone(),
+            collectors: Arc::new(file.collectors),
+            log: output_log(outside),
+            ..OutputContext::new(
+                loaded.registry.clone(),
+                loaded.tags.clone(),
+                collector.definitions(),
+            )
         };
         let outputs = wanted.open(&context)?;
         let raw_samples = outputs.told.iter().any(|output| output.wants_raw());
@@ -638,6 +647,24 @@ fn features(args: &cli::Run, outside: &Outside) -> bool {
         outside.logger.log(Level::Error, &text, &[]);
     }
     args.features.iter().any(|name| name == MERGE_RUN_TAGS)
+}
+
+/// The names of the system tags that are on.
+fn system_tags(options: &Options) -> BTreeSet<String> {
+    let tags = options.system_tags.clone().unwrap_or_default();
+    tags.0.into_iter().collect()
+}
+
+/// The log, for outputs.
+fn output_log(outside: &Outside) -> OutputLog {
+    let logger = outside.logger.clone();
+    OutputLog::new(move |severity, message, fields| {
+        let level = match severity {
+            Severity::Warning => Level::Warning,
+            Severity::Error => Level::Error,
+        };
+        logger.log(level, message, fields);
+    })
 }
 
 /// What VUs act on.

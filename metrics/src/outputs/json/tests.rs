@@ -1,65 +1,24 @@
 //! Golden lines, and what happens when the other end is slow or broken.
 
 use std::{
-    io::Read,
+    io::{self, Read, Write},
     path::Path,
-    sync::{Mutex, mpsc},
+    sync::{Arc, Mutex, mpsc},
 };
 
 use flate2::read::GzDecoder;
 
 use super::*;
 use crate::{
-    Definitions, Metadata, MetricKind, Recorder, Registry, TagTable, ThresholdSpec, Thresholds,
-    ValueType, builtin, outputs::OUTPUTS,
+    Metadata, MetricKind, ThresholdSpec, ValueType, builtin,
+    outputs::{
+        OUTPUTS, Output,
+        file::{CHUNK, QUEUE, Target},
+        fixture::{NOW, Run},
+    },
 };
 
-/// 2026-11-22T07:40:20.477235185Z
-const NOW: i64 = 1_795_333_220_477_235_185;
-
-/// A shard that keeps raw samples, and what an output is told of its run.
-struct Run {
-    context: OutputContext,
-    shard: Recorder,
-}
-
 impl Run {
-    fn new() -> Self {
-        Self::with(&[], &[])
-    }
-
-    fn with(thresholds: &[(&str, ThresholdSpec)], default_submetrics: &[&str]) -> Self {
-        let registry = Arc::new(Registry::new());
-        let list: Vec<_> = thresholds
-            .iter()
-            .map(|(key, spec)| ((*key).to_owned(), vec![spec.clone()]))
-            .collect();
-        let thresholds = Thresholds::parse(&list).unwrap();
-        let defaults: Vec<String> = default_submetrics.iter().map(|&key| key.into()).collect();
-        let definitions = Definitions::new(&registry, &thresholds, &defaults);
-        Self {
-            shard: Recorder::new(registry.clone(), true),
-            context: OutputContext {
-                registry,
-                tags: Arc::new(TagTable::new()),
-                definitions: Arc::new(definitions),
-            },
-        }
-    }
-
-    fn record(&mut self, metric: MetricId, tags: &[(&str, &str)], value: f64, time: i64) {
-        let tags = self.context.tags.intern(tags);
-        self.shard.record(metric, tags, value, time);
-    }
-
-    /// A batch of `samples` samples of one series.
-    fn batch(&mut self, samples: usize) -> Batch {
-        for _ in 0..samples {
-            self.record(builtin::ITERATIONS, &[], 1.0, NOW);
-        }
-        self.shard.drain()
-    }
-
     /// What is recorded so far, as lines of text.
     fn lines(&mut self) -> String {
         let memory = Memory::default();
@@ -69,12 +28,13 @@ impl Run {
         memory.text()
     }
 
-    fn start(&self, target: impl Target + 'static) -> JsonOutput {
-        JsonOutput::start("json (test)".into(), Box::new(target), self.context.clone()).unwrap()
+    fn start(&self, target: impl Target + 'static) -> FileOutput {
+        let lines = Box::new(JsonLines::new(self.context.clone()));
+        FileOutput::start("json (test)".into(), Box::new(target), lines, None).unwrap()
     }
 
-    fn open(&self, path: &Path) -> Result<JsonOutput, String> {
-        JsonOutput::open(path.to_str().unwrap(), self.context.clone())
+    fn open(&self, path: &Path) -> Result<FileOutput, String> {
+        open(path.to_str().unwrap(), self.context.clone())
     }
 }
 
