@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use volley_metrics::{Collector, CollectorConfig, OutputContext, Snapshot, Thresholds};
+use volley_metrics::{Breakdown, Collector, CollectorConfig, OutputContext, Snapshot, Thresholds};
 use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
 
 use super::{Consolidated, Loaded, config_file, load::Found, system_env};
@@ -179,7 +179,8 @@ impl<'a> Test<'a> {
         }
 
         let keeps_series = wanted.keeps_series();
-        let collector = collector(&loaded, thresholds, submetrics, keeps_series);
+        let full = args.runtime.summary_mode == SummaryMode::Full;
+        let collector = collector(&loaded, thresholds, submetrics, keeps_series, full);
         let context = OutputContext {
             registry: loaded.registry.clone(),
             tags: loaded.tags.clone(),
@@ -407,6 +408,7 @@ impl<'a> Test<'a> {
             Arc::new(Snapshot {
                 metrics: Vec::new(),
                 root_group: volley_metrics::Group::default(),
+                checks: Vec::new(),
                 run_seconds: run.as_secs_f64(),
             })
         })
@@ -429,12 +431,11 @@ impl<'a> Test<'a> {
                     false => data::export(&data).into_bytes(),
                 },
             });
-        let built_in = || SummaryEntry {
-            destination: "stdout".to_owned(),
-            content: text::render(snapshot, &options).into_bytes(),
-        };
         let mut entries = match self.script_summary(&data, setup_data.is_some()).await {
-            ScriptSummary::BuiltIn => vec![built_in()],
+            ScriptSummary::BuiltIn => vec![SummaryEntry {
+                destination: "stdout".to_owned(),
+                content: text::render(snapshot, &self.breakdown().await, &options).into_bytes(),
+            }],
             ScriptSummary::Own(entries) => entries,
             ScriptSummary::None => Vec::new(),
         };
@@ -451,6 +452,13 @@ impl<'a> Test<'a> {
             );
             self.complain_of_summary(&text);
         }
+    }
+
+    /// The sections of the full summary; in the other modes there are none.
+    async fn breakdown(&self) -> Breakdown {
+        let run = self.state.run_duration();
+        let asked = self.schedule.measurements.ask(move |c| c.breakdown(run));
+        asked.await.unwrap_or_default()
     }
 
     /// What the script makes of the data.
@@ -660,12 +668,14 @@ fn collector(
     thresholds: Thresholds,
     default_submetrics: Vec<String>,
     series: bool,
+    breakdown: bool,
 ) -> Collector {
     Collector::new(CollectorConfig {
         registry: loaded.registry.clone(),
         tags: loaded.tags.clone(),
         thresholds,
         series,
+        breakdown,
         default_submetrics,
     })
 }
