@@ -36,8 +36,30 @@ pub(crate) enum Command {
         /// As one JSON object.
         json: bool,
     },
+    /// `status`, `stats`, `pause`, `resume`, `scale`
+    Remote(Remote),
     /// A help text for stdout.
     Help(String),
+}
+
+/// Something that is asked of an agent elsewhere, over its REST API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// How far it is.
+    Status,
+    /// What it has measured.
+    Stats,
+    /// To let its VUs wait.
+    Pause,
+    /// To let them go on.
+    Resume,
+    /// To change the number of its VUs, over all instances.
+    Scale {
+        /// VUs that loop.
+        vus: Option<i64>,
+        /// VUs that there may be.
+        max: Option<i64>,
+    },
 }
 
 /// The command, and what all commands have.
@@ -226,7 +248,7 @@ const GLOBAL: &[Flag] = &[
         Some('a'),
         Shape::One,
         Some("K6_ADDRESS"),
-        "listen address of the REST API, for example 0.0.0.0:6565; off by default",
+        "address of the REST API, for example 0.0.0.0:6565; off by default",
     ),
     flag(
         "config",
@@ -389,6 +411,11 @@ const INSPECT: &[Flag] = &[flag(
     None,
     "add the total duration and the number of VUs",
 )];
+
+const SCALE: &[Flag] = &[
+    flag("vus", Some('u'), Shape::One, None, "VUs that loop"),
+    flag("max", Some('m'), Shape::One, None, "VUs that there may be"),
+];
 
 const VERSION: &[Flag] = &[flag("json", None, Shape::Bool, None, "as a JSON object")];
 
@@ -578,11 +605,6 @@ const NOT_HERE: &[&str] = &[
     "features",
     "login",
     "new",
-    "pause",
-    "resume",
-    "scale",
-    "stats",
-    "status",
     "x",
 ];
 
@@ -637,6 +659,11 @@ pub(crate) fn parse(
         "version" => Command::Version {
             json: reader.bool_flag("json")?.unwrap_or(false),
         },
+        "status" => Command::Remote(Remote::Status),
+        "stats" => Command::Remote(Remote::Stats),
+        "pause" => Command::Remote(Remote::Pause),
+        "resume" => Command::Remote(Remote::Resume),
+        "scale" => Command::Remote(reader.scale()?),
         other => return Err(usage(format!("unknown command {other:?} for \"k6\""))),
     };
     Ok(Cli { global, command })
@@ -761,6 +788,33 @@ fn program() -> Clap {
             .about("Run a built-in script against a built-in server, without any network"),
         &[RUNTIME, RUN],
         true,
+    ))
+    .subcommand(with(
+        Clap::new("status").about("Show how far an agent is, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("stats").about("Show what an agent has measured, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("pause").about("Pause an agent's run, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("resume").about("Resume an agent's run, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("scale").about(
+            "Change the number of VUs of an externally-controlled scenario, over the REST API",
+        ),
+        &[SCALE],
+        false,
     ))
     .subcommand(with(
         Clap::new("version").about("Print the version"),
@@ -939,6 +993,25 @@ impl<'a> Reader<'a> {
             linger: self.truth(RUN, "linger")?,
             features,
         })
+    }
+
+    fn scale(&self) -> Result<Remote, Failure> {
+        let number = |name: &str| {
+            self.one(name)
+                .map(|value| {
+                    parse_int(value).map_err(|reason| {
+                        usage(format!(
+                            "invalid argument {value:?} for \"--{name}\" flag: {reason}"
+                        ))
+                    })
+                })
+                .transpose()
+        };
+        let (vus, max) = (number("vus")?, number("max")?);
+        if vus.is_none() && max.is_none() {
+            return Err(usage("Specify either -u/--vus or -m/--max"));
+        }
+        Ok(Remote::Scale { vus, max })
     }
 
     fn options(&self) -> Result<Options, Failure> {
@@ -1151,7 +1224,12 @@ mod tests {
             "unknown command \"ruin\" for \"k6\"; did you mean run?"
         );
         assert!(
-            wrong("k6 pause").starts_with("unknown command \"pause\" for \"k6\"; k6 has or had it")
+            wrong("k6 login").starts_with("unknown command \"login\" for \"k6\"; k6 has or had it")
+        );
+        assert_eq!(wrong("k6 scale"), "Specify either -u/--vus or -m/--max");
+        assert_eq!(
+            wrong("k6 scale -u x"),
+            "invalid argument \"x\" for \"--vus\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"
         );
         assert_eq!(
             wrong("k6 run -u abc s.js"),

@@ -24,6 +24,7 @@ mod scheduler;
 mod segment;
 mod signals;
 mod state;
+mod stopwatch;
 mod summary;
 mod timer;
 mod worker;

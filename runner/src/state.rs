@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::{
     exit::{Failure, code},
     health::Health,
     logging::{self, Logger},
+    stopwatch::Stopwatch,
 };
 
 /// How far the run is; the numbers are those of the REST API.
@@ -68,8 +69,7 @@ pub(crate) struct RunState {
     pub(crate) vus_initialized: AtomicU64,
     iterations_completed: AtomicU64,
     iterations_interrupted: AtomicU64,
-    clock: OnceLock<Instant>,
-    clock_end: OnceLock<Duration>,
+    clock: Stopwatch,
     options: OnceLock<Arc<str>>,
     pub(crate) setup_data: Mutex<SetupData>,
     /// Short iterations are followed by a wait until they are this long; set once it is known.
@@ -95,8 +95,7 @@ impl RunState {
             vus_initialized: AtomicU64::new(0),
             iterations_completed: AtomicU64::new(0),
             iterations_interrupted: AtomicU64::new(0),
-            clock: OnceLock::new(),
-            clock_end: OnceLock::new(),
+            clock: Stopwatch::default(),
             options: OnceLock::new(),
             setup_data: Mutex::default(),
             min_iteration_duration: OnceLock::new(),
@@ -121,13 +120,14 @@ impl RunState {
     pub(crate) fn running(&self) -> bool {
         let status = self.status();
         let over = [Status::Ended as u8, Status::MarkedFailed as u8].contains(&status);
-        self.clock.get().is_some() && !over
+        self.clock.has_started() && !over
     }
 
     /// Pauses or resumes the run; whatever the options say later does not count any more.
     pub(crate) fn pause(&self, paused: bool) {
         self.pause_decided.store(true, Ordering::Release);
         self.paused.send_replace(paused);
+        self.clock.pause(paused);
     }
 
     /// What the options say about pausing, unless somebody was quicker.
@@ -186,24 +186,18 @@ impl RunState {
 
     /// Starts the run clock.
     pub(crate) fn start_clock(&self) {
-        let _ = self.clock.set(Instant::now());
+        self.clock.start();
     }
 
     /// Stops the run clock. Also that of an aborted run, which k6 lets go on: rates would fall
     /// while the agent lingers.
     pub(crate) fn stop_clock(&self) {
-        if let Some(start) = self.clock.get() {
-            let _ = self.clock_end.set(start.elapsed());
-        }
+        self.clock.stop();
     }
 
     /// What the run clock shows.
     pub(crate) fn run_duration(&self) -> Duration {
-        match (self.clock_end.get(), self.clock.get()) {
-            (Some(end), _) => *end,
-            (None, Some(start)) => start.elapsed(),
-            (None, None) => Duration::ZERO,
-        }
+        self.clock.elapsed()
     }
 
     /// One iteration has ended.

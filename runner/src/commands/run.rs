@@ -176,9 +176,7 @@ impl<'a> Test<'a> {
             .iter()
             .map(|s| Progress::new(&s.name, s.executor()))
             .collect();
-        if let Some(first) = scenarios.first() {
-            control.name_scenario(first.executor(), &first.name);
-        }
+        control.direct(scenarios.iter().cloned().zip(progress.clone()).collect());
 
         let keeps_series = wanted.keeps_series();
         let full = args.runtime.summary_mode == SummaryMode::Full;
