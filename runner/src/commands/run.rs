@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use volley_metrics::{
-    Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
+    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
 };
 use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
 
@@ -181,7 +181,8 @@ impl<'a> Test<'a> {
         }
 
         let keeps_series = wanted.keeps_series();
-        let collector = collector(&loaded, thresholds, submetrics, keeps_series);
+        let full = args.runtime.summary_mode == SummaryMode::Full;
+        let collector = collector(&loaded, thresholds, submetrics, keeps_series, full);
         let context = OutputContext {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
@@ -422,6 +423,7 @@ impl<'a> Test<'a> {
             Arc::new(Snapshot {
                 metrics: Vec::new(),
                 root_group: volley_metrics::Group::default(),
+                checks: Vec::new(),
                 run_seconds: run.as_secs_f64(),
             })
         })
@@ -445,18 +447,17 @@ impl<'a> Test<'a> {
                 },
             });
         let doubt = self.state.health.verdict(self.state.run_duration());
-        let built_in = || {
-            let mut text = text::render(snapshot, &options);
-            if let Some(doubt) = &doubt {
-                text += &format!("  ! {doubt}\n\n");
-            }
-            SummaryEntry {
-                destination: "stdout".to_owned(),
-                content: text.into_bytes(),
-            }
-        };
         let mut entries = match self.script_summary(&data, setup_data.is_some()).await {
-            ScriptSummary::BuiltIn => vec![built_in()],
+            ScriptSummary::BuiltIn => {
+                let mut text = text::render(snapshot, &self.breakdown().await, &options);
+                if let Some(doubt) = &doubt {
+                    text += &format!("  ! {doubt}\n\n");
+                }
+                vec![SummaryEntry {
+                    destination: "stdout".to_owned(),
+                    content: text.into_bytes(),
+                }]
+            }
             other => {
                 // Whoever writes the summary, the doubt is not lost.
                 if let Some(doubt) = &doubt {
@@ -481,6 +482,13 @@ impl<'a> Test<'a> {
             );
             self.complain_of_summary(&text);
         }
+    }
+
+    /// The sections of the full summary; in the other modes there are none.
+    async fn breakdown(&self) -> Breakdown {
+        let run = self.state.run_duration();
+        let asked = self.schedule.measurements.ask(move |c| c.breakdown(run));
+        asked.await.unwrap_or_default()
     }
 
     /// What the script makes of the data.
@@ -692,12 +700,14 @@ fn collector(
     thresholds: Thresholds,
     default_submetrics: Vec<String>,
     series: bool,
+    breakdown: bool,
 ) -> Collector {
     Collector::new(CollectorConfig {
         registry: loaded.registry.clone(),
         tags: loaded.tags.clone(),
         thresholds,
         series,
+        breakdown,
         default_submetrics,
     })
 }
