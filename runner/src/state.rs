@@ -189,7 +189,8 @@ impl RunState {
         let _ = self.clock.set(Instant::now());
     }
 
-    /// Stops the run clock; an aborted run's goes on.
+    /// Stops the run clock. Also that of an aborted run, which k6 lets go on: rates would fall
+    /// while the agent lingers.
     pub(crate) fn stop_clock(&self) {
         if let Some(start) = self.clock.get() {
             let _ = self.clock_end.set(start.elapsed());
