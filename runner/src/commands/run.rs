@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use volley_metrics::{
     Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
 };
-use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
+use volley_scripting::{
+    Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
+};
 
 use super::{Consolidated, Loaded, config_file, load::Found, system_env};
 use crate::{
@@ -524,7 +526,11 @@ impl<'a> Test<'a> {
                 ScriptSummary::None
             }
             Ok(Some(Err(error))) | Err(error) => {
-                let failure = script_failure(&error);
+                let failure = match (&error, self.state.abort_reason()) {
+                    // It called `exec.test.abort()`: that reason says more than that it stopped.
+                    (ScriptError::Aborted | ScriptError::Interrupted, Some(reason)) => reason,
+                    _ => script_failure(&error),
+                };
                 self.log_failure(&failure);
                 ScriptSummary::BuiltIn
             }

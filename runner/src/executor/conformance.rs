@@ -243,8 +243,10 @@ struct Case {
     min_duration: Duration,
     workers: usize,
     /// What somebody does from outside while it runs.
-    meanwhile: Option<fn(Arc<Scenario>, Arc<Progress>) -> BoxFuture<()>>,
+    meanwhile: Option<Meanwhile>,
 }
+
+type Meanwhile = fn(Arc<Scenario>, Arc<Progress>) -> BoxFuture<()>;
 
 impl Case {
     fn new(config: Value, length: fn(u64) -> Duration) -> Self {
