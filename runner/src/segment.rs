@@ -237,6 +237,12 @@ impl fmt::Display for Segment {
 pub(crate) struct Sequence(Vec<Segment>);
 
 impl Sequence {
+    /// The parts, in order.
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
     /// Reads rising points, `0,1/3,2/3,1`; they need not reach 0 or 1.
     ///
     /// # Errors
@@ -517,3 +523,6 @@ impl Tuple {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::sequences;

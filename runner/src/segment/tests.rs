@@ -241,7 +241,7 @@ fn values_beyond_128_bits_are_refused() {
 }
 
 /// Rising points of small denominators, from 0 to 1.
-fn sequences() -> impl Strategy<Value = Sequence> {
+pub(crate) fn sequences() -> impl Strategy<Value = Sequence> {
     prop::collection::btree_set((1_i128..60).prop_flat_map(|d| (0..d, Just(d))), 0..6).prop_map(
         |points| {
             let mut points: Vec<Ratio> = points
