@@ -37,6 +37,8 @@ pub(crate) struct Failure {
     pub(crate) fields: Vec<(String, String)>,
     /// The exit code.
     pub(crate) code: u8,
+    /// Whether the log has it already.
+    told: bool,
 }
 
 impl Failure {
@@ -46,6 +48,7 @@ impl Failure {
             text: text.into(),
             fields: Vec::new(),
             code,
+            told: false,
         }
     }
 
@@ -57,8 +60,22 @@ impl Failure {
 }
 
 impl Failure {
-    /// Writes its line into the log.
+    /// Writes its line into the log before it ends the process.
+    pub(crate) fn tell(&mut self, logger: &crate::logging::Logger) {
+        self.log(logger);
+        self.told = true;
+    }
+
+    /// Whether the log has it already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Writes its line into the log, unless it is there already.
     pub(crate) fn log(&self, logger: &crate::logging::Logger) {
+        if self.told {
+            return;
+        }
         let fields: Vec<(&str, &str)> = self
             .fields
             .iter()

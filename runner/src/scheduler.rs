@@ -81,9 +81,11 @@ impl Schedule {
         } else {
             Status::Ended
         });
-        match self.state.abort_reason() {
-            Some(reason) => Err(reason),
-            None => outcome,
+        match (self.state.abort_reason(), outcome) {
+            // It came before whatever ended the wait.
+            (_, Err(failure)) if failure.is_told() => Err(failure),
+            (Some(reason), _) => Err(reason),
+            (None, outcome) => outcome,
         }
     }
 
@@ -96,9 +98,12 @@ impl Schedule {
             tuple: self.tuple.clone(),
         };
         let pool = VuPool::new(self.workers.clone(), state.clone(), recipe, self.unplanned);
-        tokio::select! {
-            made = pool.fill(self.vus) => made.map_err(|(id, error)| vu_failure(id, &error))?,
+        let made = tokio::select! {
+            made = pool.fill(self.vus) => made,
             () = state.aborted() => return Ok(()),
+        };
+        if let Err((id, error)) = made {
+            return Err(state.hold(vu_failure(id, &error)).await);
         }
         state.set_status(Status::InitExecutors);
         state.set_status(Status::InitDone);

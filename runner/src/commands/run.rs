@@ -61,20 +61,47 @@ pub(super) fn run(
     let (control, requests) = RunControl::new(state.clone());
     // Before anything that may take long: a probe has to find it.
     let api = serve_api(outside, &control)?;
-    let file = config_file(outside)?;
-    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
-    let found = find(&args.script, &args.runtime, &system_env(outside))?;
-    let loaded = Loaded::load(found, &state)?;
-    let linger = args.linger.or(file.linger).unwrap_or(false);
-    let test = Test::build(
-        args, outside, loaded, file, wanted, &state, &control, linger,
-    )?;
+    if api.is_some() {
+        state.expect_steering();
+    }
+    let prepared = prepare(args, outside, find, &state, &control);
+    let test = match prepared {
+        Ok(test) => test,
+        Err(failure) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(system)?;
+            let failure = runtime.block_on(state.hold(failure));
+            // Whoever resumed it gets an answer.
+            if let Some(server) = api {
+                server.shutdown();
+            }
+            return Err(failure);
+        }
+    };
     trap.enter(Phase::Running);
     let code = test.go(&trap, requests);
     if let Some(server) = api {
         server.shutdown();
     }
     code
+}
+
+/// Everything before the first VU.
+fn prepare<'a>(
+    args: &'a cli::Run,
+    outside: &'a Outside,
+    find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
+    state: &Arc<RunState>,
+    control: &RunControl,
+) -> Result<Test<'a>, Failure> {
+    let file = config_file(outside)?;
+    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
+    let found = find(&args.script, &args.runtime, &system_env(outside))?;
+    let loaded = Loaded::load(found, state)?;
+    let linger = args.linger.or(file.linger).unwrap_or(false);
+    Test::build(args, outside, loaded, file, wanted, state, control, linger)
 }
 
 /// `K6_PAUSED` as far as it can be understood; what it is wrong with it is told with the others.
