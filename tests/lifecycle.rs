@@ -791,3 +791,46 @@ fn what_a_summary_function_measures_is_not_counted() {
     assert_eq!(export["metrics"]["cc"]["count"], 1);
     assert_eq!(export["metrics"]["checks"], json!(null));
 }
+
+#[test]
+fn instances_start_at_an_agreed_instant_or_not_at_all() {
+    let script = "export default function () { console.log(String(Date.now())); }";
+    let folder = Folder::with("script.js", script);
+    let instant = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    let unix = instant
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("it is after 1970");
+    let at = time::OffsetDateTime::from_unix_timestamp(unix.as_secs() as i64).expect("an instant");
+    let at_text = at
+        .format(&time::format_description::well_known::Rfc3339)
+        .expect("a text");
+    let instance = |index: u32| {
+        Launch::volley(folder.path())
+            .words("run -q script.js -u 2 -i 2 --execution-segment auto --start-at")
+            .words(&at_text)
+            .env("VOLLEY_INSTANCES", "2")
+            .env("VOLLEY_INSTANCE", index.to_string())
+            .start()
+    };
+    let both = [instance(0), instance(1)];
+    for running in both {
+        let finished = running.finish().expect(0);
+        let said = said(&finished);
+        assert_eq!(said.len(), 1, "each has one of the two iterations");
+        let started: i64 = said[0].parse().expect("milliseconds");
+        assert!(started >= at.unix_timestamp() * 1_000);
+    }
+    let finished = instance(0).finish().expect(96);
+    let error = finished.error().msg;
+    assert!(error.contains("after the instant of --start-at"), "{error}");
+    assert!(said(&finished).is_empty());
+    let (_, finished) = run(script, "--start-at tomorrow");
+    let error = finished.expect(255).error().msg;
+    assert!(
+        error.starts_with("--start-at takes an instant in RFC 3339"),
+        "{error}"
+    );
+    let (_, finished) = run(script, "--execution-segment auto");
+    let error = finished.expect(255).error().msg;
+    assert!(error.contains("VOLLEY_INSTANCES is not set"), "{error}");
+}

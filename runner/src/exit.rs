@@ -2,6 +2,8 @@
 
 /// Exit codes, as k6 has them (cli.md §3).
 pub(crate) mod code {
+    /// Ready too late for `--start-at`; k6 has no such code.
+    pub(crate) const LATE: u8 = 96;
     /// A threshold was crossed.
     pub(crate) const THRESHOLDS: u8 = 99;
     /// `setup()` took too long.

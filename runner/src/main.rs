@@ -20,6 +20,7 @@ mod options;
 mod outputs;
 mod process;
 mod progress;
+mod results;
 mod scheduler;
 mod segment;
 mod signals;

@@ -30,6 +30,7 @@ use crate::{
     options::{ConfigFile, OptionError, Options, Scenario},
     outputs::{Scrape, Wanted},
     process::Outside,
+    results::ResultDir,
     scheduler::{PATIENCE, Schedule, run_lifecycle, script_failure},
     signals::{Phase, Trap},
     state::RunState,
@@ -64,7 +65,16 @@ pub(super) fn run(
     if api.is_some() {
         state.expect_steering();
     }
-    let prepared = prepare(args, outside, find, &state, &control);
+    let mut results = None;
+    let prepared = args
+        .result_dir
+        .as_deref()
+        .map(ResultDir::open)
+        .transpose()
+        .and_then(|opened| {
+            results = opened;
+            prepare(args, outside, find, &state, &control)
+        });
     let test = match prepared {
         Ok(test) => test,
         Err(failure) => {
@@ -72,6 +82,9 @@ pub(super) fn run(
                 .enable_all()
                 .build()
                 .map_err(system)?;
+            if let Some(results) = &results {
+                complain_of_results(outside, &results.save(failure.code, None));
+            }
             let failure = runtime.block_on(state.hold(failure));
             // Whoever resumed it gets an answer.
             if let Some(server) = api {
@@ -81,11 +94,18 @@ pub(super) fn run(
         }
     };
     trap.enter(Phase::Running);
-    let code = test.go(&trap, requests);
+    let code = test.go(&trap, requests, results.as_ref());
     if let Some(server) = api {
         server.shutdown();
     }
     code
+}
+
+fn complain_of_results(outside: &Outside, problems: &[String]) {
+    for problem in problems {
+        let text = format!("--result-dir: {problem}");
+        outside.logger.log(Level::Error, &text, &[]);
+    }
 }
 
 /// Everything before the first VU.
@@ -276,6 +296,7 @@ impl<'a> Test<'a> {
             teardown: loaded.exports.has("teardown") && !options.no_teardown.unwrap_or(false),
             setup_timeout: timeout(options.setup_timeout),
             teardown_timeout: timeout(options.teardown_timeout),
+            start_at: args.start_at,
         };
         let subject = Subject {
             state: state.clone(),
@@ -303,6 +324,7 @@ impl<'a> Test<'a> {
         mut self,
         trap: &Trap,
         requests: mpsc::UnboundedReceiver<LifecycleRequest>,
+        results: Option<&ResultDir>,
     ) -> Result<u8, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -342,6 +364,13 @@ impl<'a> Test<'a> {
             display.last();
             answering.abort();
             let code = self.verdict(outcome);
+            if let (Some(results), Ok(code)) = (results, &code) {
+                let options = self.summary_options();
+                let setup_data = self.state.setup_json();
+                let data = self.summary_data(&snapshot, &options, setup_data.as_deref());
+                let problems = results.save(*code, Some((&snapshot, &data)));
+                complain_of_results(self.outside, &problems);
+            }
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
                 if let Some(limit) = scrape.patience(scrapes, signalled) {
