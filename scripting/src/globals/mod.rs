@@ -8,7 +8,13 @@ use std::rc::Rc;
 
 use rquickjs::{Ctx, Object, Result as JsResult, Value};
 
-use crate::{json, modules::timers, state::VuState};
+use crate::{
+    engine::{self, LazyGlobals},
+    json,
+    modules::timers,
+    state::VuState,
+    vu::state_of,
+};
 
 /// Names the engine defines that the reference does not have, and that libraries look for.
 const ABSENT: [&str; 8] = [
@@ -22,23 +28,73 @@ const ABSENT: [&str; 8] = [
     "Iterator",
 ];
 
+/// What is made when a script first looks at it.
+const LAZY: &[LazyGlobals] = &[
+    LazyGlobals {
+        names: &["console"],
+        make: |ctx| console::install(ctx, &state_of(ctx)),
+    },
+    LazyGlobals {
+        names: &["setTimeout", "setInterval", "clearTimeout", "clearInterval"],
+        make: |ctx| timers::install(&ctx.globals()),
+    },
+    LazyGlobals {
+        names: &["open"],
+        make: |ctx| open::install(ctx, &state_of(ctx)),
+    },
+    LazyGlobals {
+        names: &["Date"],
+        make: engine::add_date,
+    },
+    LazyGlobals {
+        names: &["Map", "Set", "WeakMap", "WeakSet"],
+        make: engine::add_collections,
+    },
+    LazyGlobals {
+        names: &[
+            "ArrayBuffer",
+            "BigInt64Array",
+            "BigUint64Array",
+            "DataView",
+            "Float16Array",
+            "Float32Array",
+            "Float64Array",
+            "Int16Array",
+            "Int32Array",
+            "Int8Array",
+            "Uint16Array",
+            "Uint32Array",
+            "Uint8Array",
+            "Uint8ClampedArray",
+        ],
+        make: |ctx| {
+            engine::add_typed_arrays(ctx)?;
+            remove_absent(ctx)
+        },
+    },
+];
+
 /// Puts everything there, before the script's modules run.
 pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> {
+    let globals = ctx.globals();
+    remove_absent(ctx)?;
+    engine::install_lazy_globals(ctx, LAZY)?;
+    globals.set("__VU", state.id as f64)?;
+    globals.set("__ITER", Value::new_undefined(ctx.clone()))?;
+    if state.script.extended() {
+        globals.set("global", globals.clone())?;
+    }
+    env::install(ctx, state, &[])
+}
+
+fn remove_absent(ctx: &Ctx<'_>) -> JsResult<()> {
     let globals = ctx.globals();
     for name in ABSENT {
         if globals.contains_key(name)? {
             globals.remove(name)?;
         }
     }
-    globals.set("__VU", state.id as f64)?;
-    globals.set("__ITER", Value::new_undefined(ctx.clone()))?;
-    if state.script.extended() {
-        globals.set("global", globals.clone())?;
-    }
-    env::install(ctx, state, &[])?;
-    console::install(ctx, state)?;
-    open::install(ctx, state)?;
-    timers::install(&globals)
+    Ok(())
 }
 
 /// The name that the reference's messages give the type of a value.
