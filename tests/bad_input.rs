@@ -474,7 +474,8 @@ fn bad_outputs_end_the_run_before_the_load() {
     for (out, text) in [
         (
             "nope=1",
-            "invalid output type 'nope', available types are: csv, json, prometheus",
+            "invalid output type 'nope', available types are: csv, \
+             experimental-prometheus-rw, json, prometheus",
         ),
         (
             "json=nowhere/out.json",

@@ -600,7 +600,8 @@ fn a_bad_output_shows_in_the_runner_alone() {
             let finished = runner.process.finish().expect(255);
             assert_eq!(
                 finished.error().msg,
-                "invalid output type 'nope', available types are: csv, json, prometheus"
+                "invalid output type 'nope', available types are: csv, \
+             experimental-prometheus-rw, json, prometheus"
             );
         }
     }

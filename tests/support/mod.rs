@@ -10,6 +10,8 @@ mod http;
 mod logfmt;
 mod peers;
 mod process;
+#[path = "../../metrics/src/outputs/receiver.rs"]
+mod receiver;
 #[path = "../../runner/src/demo/target.rs"]
 mod target;
 
@@ -24,6 +26,7 @@ pub(crate) use http::{Reply, request};
 pub(crate) use logfmt::LogLine;
 pub(crate) use peers::{Nginx, Prometheus};
 pub(crate) use process::{Finished, Launch, Running};
+pub(crate) use receiver::{Answer, Received, Receiver};
 pub(crate) use target::Target;
 
 /// How long anything may take before a test fails: a bound for hangs, far above what is needed.

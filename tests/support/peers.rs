@@ -81,6 +81,23 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes these ports; `None` when it is not installed.
     pub(crate) fn start(targets: &[u16]) -> Option<Self> {
+        Self::launch(targets, "")
+    }
+
+    /// Starts one that scrapes nobody and takes remote writes; `None` when it is not installed.
+    pub(crate) fn receiving() -> Option<Self> {
+        Self::launch(
+            &[],
+            "--web.enable-remote-write-receiver --enable-feature=native-histograms",
+        )
+    }
+
+    /// Where it takes remote writes.
+    pub(crate) fn write_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+    }
+
+    fn launch(targets: &[u16], flags: &str) -> Option<Self> {
         let program = installed("prometheus")?;
         let (folder, port) = (Folder::new(), free_port());
         let targets: Vec<String> = targets
@@ -95,6 +112,7 @@ impl Prometheus {
         folder.write("prometheus.yml", config);
         let mut process = Launch::program(program, folder.path())
             .words("--config.file=prometheus.yml --storage.tsdb.path=data --log.level=warn")
+            .words(flags)
             .args([format!("--web.listen-address=127.0.0.1:{port}")])
             .start();
         process.until("readiness of Prometheus", |_| {

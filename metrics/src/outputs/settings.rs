@@ -1,7 +1,5 @@
 //! The settings of an output, from the config file, the environment and its argument.
 
-#![allow(dead_code, reason = "most kinds of values come with outputs that push")]
-
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
@@ -96,6 +94,7 @@ impl Settings {
         })
     }
 
+    #[allow(dead_code, reason = "for the next output")]
     /// # Errors
     /// What is no whole number from 0 on.
     pub(super) fn number(&self, key: &str) -> Result<Option<usize>, String> {

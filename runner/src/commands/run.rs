@@ -157,7 +157,13 @@ impl<'a> Test<'a> {
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
         refuse_executors(&resolved.scenarios)?;
-        let settings = Arc::new(settings(&resolved.options)?);
+        let native_histograms = has_feature(args, NATIVE_HISTOGRAMS);
+        let mut settings = settings(&resolved.options)?;
+        if native_histograms {
+            let tag = ("k6_feature_native_histograms".to_owned(), "true".to_owned());
+            settings.run_tags.push(tag);
+        }
+        let settings = Arc::new(settings);
         let has_thresholds = !thresholds.is_empty();
 
         state.pause_by_option(resolved.options.paused.unwrap_or(false));
@@ -187,6 +193,7 @@ impl<'a> Test<'a> {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
             collectors: Arc::new(file.collectors),
+            native_histograms,
             log: output_log(outside),
             ..OutputContext::new(
                 loaded.registry.clone(),
@@ -613,19 +620,29 @@ fn write(entry: &SummaryEntry) -> Result<(), String> {
     })
 }
 
+const MERGE_RUN_TAGS: &str = "merge-run-tags";
+const NATIVE_HISTOGRAMS: &str = "native-histograms";
+
 /// Whether tags are merged; unknown features are complained of.
 fn features(args: &cli::Run, outside: &Outside) -> bool {
-    const MERGE_RUN_TAGS: &str = "merge-run-tags";
-    for name in args.features.iter().filter(|name| *name != MERGE_RUN_TAGS) {
-        let known = ["freeze-env", "native-histograms"].contains(&name.as_str());
-        let text = if known {
+    let supported = [MERGE_RUN_TAGS, NATIVE_HISTOGRAMS];
+    for name in args
+        .features
+        .iter()
+        .filter(|name| !supported.contains(&name.as_str()))
+    {
+        let text = if name == "freeze-env" {
             format!("the feature '{name}' is not supported by this version of Volley")
         } else {
             format!("unknown feature '{name}'")
         };
         outside.logger.log(Level::Error, &text, &[]);
     }
-    args.features.iter().any(|name| name == MERGE_RUN_TAGS)
+    has_feature(args, MERGE_RUN_TAGS)
+}
+
+fn has_feature(args: &cli::Run, feature: &str) -> bool {
+    args.features.iter().any(|name| name == feature)
 }
 
 /// Executors that are understood and cannot be run yet.
