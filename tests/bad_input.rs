@@ -475,7 +475,7 @@ fn bad_outputs_end_the_run_before_the_load() {
         (
             "nope=1",
             "invalid output type 'nope', available types are: csv, \
-             experimental-prometheus-rw, json, prometheus",
+             experimental-prometheus-rw, influxdb, json, prometheus",
         ),
         (
             "json=nowhere/out.json",

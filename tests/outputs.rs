@@ -6,11 +6,15 @@ mod support;
 use std::{collections::BTreeMap, io::Read};
 
 use prost::Message;
-use support::{Answer, Finished, Folder, Launch, Prometheus, Received, Receiver, Running, Target};
+use support::{
+    Answer, Finished, Folder, Influx, Launch, Prometheus, Received, Receiver, Running, Target,
+};
 
 const SCRIPT: &str = "import http from 'k6/http';
 import { check } from 'k6';
+import exec from 'k6/execution';
 export default function () {
+  if (__ENV.WHO) exec.vu.metrics.tags.who = `${__VU}`;
   const page = http.get(`${__ENV.TARGET}/count`, { tags: { turn: `${__ITER % 5}` } });
   check(page, { ok: (r) => r.status === 200 });
 }";
@@ -85,6 +89,16 @@ fn written(requests: &[Received], name: &str) -> f64 {
     last.values().map(|sample| sample.value).sum()
 }
 
+/// How many points of a measurement have arrived, those that came twice counted twice.
+fn stored(requests: &[Received], measurement: &str) -> usize {
+    let begin = format!("{measurement},");
+    let count = |request: &Received| {
+        let text = String::from_utf8_lossy(&request.body);
+        text.lines().filter(|line| line.starts_with(&begin)).count()
+    };
+    requests.iter().map(count).sum()
+}
+
 /// How many rows of a CSV file are of that metric.
 fn rows(text: &str, metric: &str) -> usize {
     let begin = format!("{metric},");
@@ -110,6 +124,7 @@ fn unpacked(folder: &Folder, name: &str) -> String {
 struct Everything {
     folder: Folder,
     prometheus: Receiver,
+    influx: Receiver,
 }
 
 impl Everything {
@@ -117,12 +132,16 @@ impl Everything {
         Self {
             folder: Folder::new(),
             prometheus: Receiver::taking(),
+            influx: Receiver::taking(),
         }
     }
 
     fn start(&self, target: &Target, arguments: &str) -> Running {
-        let outputs = "--out json=a.json --out csv=a.csv --out csv=b.csv.gz \
-                       --out experimental-prometheus-rw --out json=b.json.gz";
+        let outputs = format!(
+            "--out json=a.json --out csv=a.csv --out csv=b.csv.gz --out json=b.json.gz \
+             --out experimental-prometheus-rw --out influxdb={}/db?pushInterval=100ms",
+            self.influx.url()
+        );
         let env = [
             remote_write(&self.prometheus),
             ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "100ms".to_owned()),
@@ -151,6 +170,7 @@ impl Everything {
         }
         let received = self.prometheus.requests();
         assert_eq!(written(&received, "k6_http_reqs_total"), requests as f64);
+        assert_eq!(stored(&self.influx.requests(), "http_reqs"), requests);
         let lost =
             |line: &support::LogLine| line.msg.contains("dropped") || line.msg.contains("arrive");
         assert!(!finished.log().iter().any(lost), "{}", finished.account());
@@ -168,7 +188,9 @@ fn all_outputs_count_what_the_target_counts() {
     assert_eq!(finished.stderr, "");
     everything.check(&finished, 500);
     let written_to = format!("Prometheus remote write ({}/", everything.prometheus.url());
-    finished.prints(&written_to).prints("csv (b.csv.gz)");
+    let stored_in = format!("InfluxDBv1 ({})", everything.influx.url());
+    let finished = finished.prints(&written_to).prints(&stored_in);
+    finished.prints("csv (b.csv.gz)");
 }
 
 #[test]
@@ -240,6 +262,39 @@ fn prometheus_stores_native_histograms_and_ends_of_series() {
     assert_eq!(prometheus.value("k6_iterations_total{run=\"two\"}"), None);
     let before = "sum(last_over_time(k6_iterations_total{run=\"two\"}[1h]))";
     assert_eq!(prometheus.value(before), Some(10.0));
+}
+
+#[test]
+fn influxdb_stores_what_the_target_counted() {
+    let Some(influx) = Influx::start() else {
+        return;
+    };
+    let (target, folder) = (Target::start().expect("a target"), Folder::new());
+    // Points of one series with one timestamp are one point to it: each VU has series of its own.
+    let arguments = format!(
+        "-i 2000 --vus 10 -e WHO=vu --tag odd=a\\,b=c --system-tags url,status,method,vu,check \
+         --out influxdb={}/a-db?tagsAsFields=vu:int&tagsAsFields=url",
+        influx.url()
+    );
+    let finished = start(&target, &folder, &arguments, &[]).finish().expect(0);
+    assert_eq!(finished.stderr, "");
+    assert_eq!(target.requests(), 2000);
+    for (query, value) in [
+        ("SELECT sum(value) FROM http_reqs", 2000.0),
+        ("SELECT count(value) FROM http_req_duration", 2000.0),
+        (
+            "SELECT sum(value) FROM checks WHERE \"check\" = 'ok'",
+            2000.0,
+        ),
+        // A backslash is written twice in a query.
+        (
+            "SELECT count(url) FROM http_reqs WHERE odd = 'a\\\\,b=c'",
+            2000.0,
+        ),
+        ("SELECT count(vu) FROM http_reqs WHERE vu > 0", 2000.0),
+    ] {
+        assert_eq!(influx.value("a-db", query), value, "{query}");
+    }
 }
 
 #[test]

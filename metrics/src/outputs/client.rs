@@ -17,7 +17,10 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
-use tokio::{io::AsyncRead, io::AsyncWrite, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::file::reason;
@@ -45,6 +48,13 @@ impl Endpoint {
     pub(super) fn url(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
+    /// The header that tells who is named in the URL.
+    fn authorization(&self) -> Result<Option<HeaderValue>, String> {
+        let user = self.user.as_ref();
+        user.map(|(name, password)| basic_auth(name, password))
+            .transpose()
     }
 
     /// # Errors
@@ -102,7 +112,6 @@ pub(super) fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-#[allow(dead_code, reason = "for the next output")]
 /// Escapes what has a meaning in a query.
 pub(super) fn escape(text: &str) -> String {
     text.bytes()
@@ -263,6 +272,7 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 pub(super) struct Client {
     endpoint: Endpoint,
     tls: Option<TlsConnector>,
+    proxy: Option<Endpoint>,
     limit: Duration,
     idle: RefCell<Vec<Sender>>,
 }
@@ -281,9 +291,16 @@ impl Client {
         Ok(Self {
             endpoint,
             tls,
+            proxy: None,
             limit,
             idle: RefCell::default(),
         })
+    }
+
+    /// The same, by way of a proxy; it is spoken to without TLS.
+    pub(super) fn through(mut self, proxy: Option<Endpoint>) -> Self {
+        self.proxy = proxy;
+        self
     }
 
     /// Sends one request.
@@ -322,15 +339,22 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Sender, String> {
-        let Endpoint { host, port, .. } = &self.endpoint;
+        let Endpoint { host, port, .. } = self.proxy.as_ref().unwrap_or(&self.endpoint);
         let stream = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = stream.map_err(|error| reason(&error))?;
+        let mut stream = stream.map_err(|error| reason(&error))?;
         // A request is one write: nothing to wait for.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
             return handshake(stream).await;
         };
-        let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
+        if let Some(proxy) = &self.proxy {
+            let tunnel = tunnel(&mut stream, &self.endpoint, proxy);
+            tunnel
+                .await
+                .map_err(|error| format!("the proxy: {}", reason(&error)))?;
+        }
+        let name =
+            ServerName::try_from(self.endpoint.host.clone()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await;
         handshake(stream.map_err(|error| reason(&error))?).await
     }
@@ -342,11 +366,26 @@ impl Client {
     ) -> Result<Result<Reply, String>, hyper::Error> {
         let mut request = Request::new(Full::new(post.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = match post.path.parse() {
-            Ok(uri) => uri,
-            Err(_) => return Ok(Err(format!("{:?} is no path", post.path))),
-        };
         *request.headers_mut() = post.headers.clone();
+        let mut target = post.path.clone();
+        if let Some(proxy) = &self.proxy
+            && !self.endpoint.https
+        {
+            target.insert_str(0, &format!("http://{}", self.endpoint.authority));
+            match proxy.authorization() {
+                Ok(Some(value)) => {
+                    request
+                        .headers_mut()
+                        .insert(header::PROXY_AUTHORIZATION, value);
+                }
+                Ok(None) => {}
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
+        *request.uri_mut() = match target.parse() {
+            Ok(uri) => uri,
+            Err(_) => return Ok(Err(format!("{target:?} is no path"))),
+        };
         match HeaderValue::try_from(&self.endpoint.authority) {
             Ok(host) => request.headers_mut().insert(header::HOST, host),
             Err(error) => return Ok(Err(error.to_string())),
@@ -360,6 +399,32 @@ impl Client {
         };
         self.idle.borrow_mut().push(sender);
         Ok(Ok(Reply { status, body }))
+    }
+}
+
+/// Has a proxy connect the stream with the one that is meant.
+async fn tunnel(stream: &mut TcpStream, to: &Endpoint, proxy: &Endpoint) -> io::Result<()> {
+    let authority = match to.authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => to.authority.clone(),
+        _ => format!("{}:{}", to.authority, to.port),
+    };
+    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+    if let Some(value) = proxy.authorization().map_err(io::Error::other)? {
+        let value = value.to_str().unwrap_or_default();
+        head.extend(["Proxy-Authorization: ", value, "\r\n"]);
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    // Byte by byte, for what follows is not ours.
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") && answer.len() < ANSWER {
+        answer.push(stream.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&answer);
+    let line = line.lines().next().unwrap_or_default();
+    match line.split(' ').nth(1) {
+        Some(status) if status.starts_with('2') => Ok(()),
+        _ => Err(io::Error::other(format!("it answers {line:?}"))),
     }
 }
 

@@ -9,6 +9,7 @@ mod csv;
 mod file;
 #[cfg(test)]
 mod fixture;
+mod influxdb;
 mod json;
 pub mod prometheus;
 mod proto;
@@ -136,4 +137,4 @@ pub struct OutputKind {
 }
 
 /// Every output that is told about samples.
-pub const OUTPUTS: &[OutputKind] = &[csv::KIND, remote_write::KIND, json::KIND];
+pub const OUTPUTS: &[OutputKind] = &[csv::KIND, remote_write::KIND, influxdb::KIND, json::KIND];

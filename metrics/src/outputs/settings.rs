@@ -94,7 +94,6 @@ impl Settings {
         })
     }
 
-    #[allow(dead_code, reason = "for the next output")]
     /// # Errors
     /// What is no whole number from 0 on.
     pub(super) fn number(&self, key: &str) -> Result<Option<usize>, String> {
