@@ -211,13 +211,6 @@ fn what_this_version_does_not_have_is_named() {
             "the module \"k6/browser\"",
         ),
         (
-            "export const options = { scenarios: { api: { executor: 'ramping-arrival-rate',
-                preAllocatedVUs: 1, stages: [{ duration: '1s', target: 1 }] } } };
-            export default function () {}",
-            104,
-            "the executor 'ramping-arrival-rate' of scenario 'api'",
-        ),
-        (
             "export const options = { tlsAuth: [{ cert: 'a', key: 'b' }] };
             export default function () {}",
             104,

@@ -10,8 +10,10 @@ use std::{sync::Arc, time::Duration};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    Batch, Definitions, MetricId, MetricKind, MetricSnapshot, Registry, Snapshot, TagSetId,
-    TagTable, ThresholdResult, Thresholds, ValueType, builtin,
+    Batch, Breakdown, Definitions, MetricId, MetricKind, MetricSnapshot, Registry, Snapshot,
+    TagSetId, TagTable, ThresholdResult, Thresholds, ValueType,
+    breakdown::Parts,
+    builtin,
     groups::GroupTree,
     outputs::prometheus::{self, PrometheusOptions},
     recorder::{Delta, SeriesDelta, series_key},
@@ -34,6 +36,8 @@ pub struct CollectorConfig {
     pub thresholds: Thresholds,
     /// Whether to keep a sink for each series, which [`Collector::expose`] needs.
     pub series: bool,
+    /// Whether to keep sinks for each scenario and each group, which [`Collector::breakdown`] needs.
+    pub breakdown: bool,
     /// Sub-metrics that exist without a threshold, `http_req_duration{expected_response:true}`.
     pub default_submetrics: Vec<String>,
 }
@@ -59,6 +63,7 @@ pub struct Collector {
     /// Entries in the order in which they were first seen.
     observed: Vec<u32>,
     groups: GroupTree,
+    parts: Option<Parts>,
     index: FxHashMap<u64, u32>,
     series: Vec<Series>,
     keep_series: bool,
@@ -109,6 +114,7 @@ impl Collector {
             tags,
             thresholds,
             series,
+            breakdown,
             default_submetrics,
         } = config;
         let definitions = Arc::new(Definitions::new(
@@ -124,6 +130,7 @@ impl Collector {
             by_metric: FxHashMap::default(),
             observed: Vec::new(),
             groups: GroupTree::default(),
+            parts: breakdown.then(Parts::default),
             index: FxHashMap::default(),
             series: Vec::new(),
             keep_series: series,
@@ -207,8 +214,18 @@ impl Collector {
         Snapshot {
             metrics: self.observed.iter().map(metric).collect(),
             root_group: self.groups.snapshot(),
+            checks: self.groups.merged_checks(),
             run_seconds,
         }
+    }
+
+    /// What each scenario and each group measured, after `run` of the run clock. Empty unless
+    /// the [`CollectorConfig`] asked for it.
+    pub fn breakdown(&self, run: Duration) -> Breakdown {
+        let parts = self.parts.as_ref();
+        parts.map_or_else(Breakdown::default, |parts| {
+            parts.snapshot(&self.registry, run.as_secs_f64())
+        })
     }
 
     /// The state as Prometheus scrapes it (text format 0.0.4). Without series in the
@@ -245,6 +262,9 @@ impl Collector {
         }
         if let (Some(check), &Delta::Rate { trues, total, .. }) = (series.check, delta) {
             self.groups.count(check, trues, total - trues);
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.fold(position, delta);
         }
         let Some(sink) = &mut series.sink else { return };
         sink.fold(delta, self.slice);
@@ -306,6 +326,10 @@ impl Collector {
             submetrics,
             check,
         });
+        if let Some(parts) = &mut self.parts {
+            let warning = parts.place(*metric, &tags, &self.registry);
+            self.warnings.extend(warning);
+        }
         self.index.insert(series_key(*metric, *tags_id), position);
         if self.series.len() > self.warn_at {
             self.warn_at *= 2;

@@ -95,6 +95,25 @@ impl GroupTree {
         self.subtree(0)
     }
 
+    /// All checks, one entry for each name.
+    pub(crate) fn merged_checks(&self) -> Vec<Check> {
+        let mut merged: Vec<Check> = Vec::new();
+        let mut by_name: FxHashMap<&str, usize> = FxHashMap::default();
+        for check in &self.checks {
+            match by_name.get(&*check.name) {
+                Some(&known) => {
+                    merged[known].passes += check.passes;
+                    merged[known].fails += check.fails;
+                }
+                None => {
+                    by_name.insert(&check.name, merged.len());
+                    merged.push(check.clone());
+                }
+            }
+        }
+        merged
+    }
+
     fn subtree(&self, id: u32) -> Group {
         let node = &self.groups[id as usize];
         Group {
@@ -151,5 +170,25 @@ mod tests {
             fails: 1,
         };
         assert_eq!(inner.checks, [expected]);
+    }
+
+    #[test]
+    fn merged_checks_are_one_for_each_name_in_the_order_of_first_sight() {
+        let mut tree = GroupTree::default();
+        for (group, name, passes, fails) in [
+            ("::inner", "same", 1, 2),
+            ("", "first", 3, 0),
+            ("", "same", 1, 0),
+        ] {
+            let group = tree.group(group);
+            let check = tree.check(group, name);
+            tree.count(check, passes, fails);
+        }
+        let merged = tree.merged_checks();
+        let merged: Vec<_> = merged
+            .iter()
+            .map(|check| (check.path.as_str(), check.passes, check.fails))
+            .collect();
+        assert_eq!(merged, [("::inner::same", 2, 2), ("::first", 3, 0)]);
     }
 }

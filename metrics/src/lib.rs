@@ -7,6 +7,7 @@
 //! drains the recorder into a [`Batch`], the [`Collector`] folds the batch into sinks, and
 //! thresholds, [`Snapshot`], `/metrics` and [`outputs`] read from there.
 
+mod breakdown;
 mod collector;
 mod format;
 mod groups;
@@ -28,6 +29,8 @@ pub use outputs::{
 pub use recorder::{Batch, Metadata, Recorder, Sample};
 pub use registry::{MetricId, MetricInfo, MetricKind, RegisterError, Registry, ValueType, builtin};
 pub use sink::TrendSink;
-pub use snapshot::{Check, Group, MetricSnapshot, Snapshot, ThresholdResult, Values};
+pub use snapshot::{
+    Breakdown, Check, Group, MetricSnapshot, Part, Snapshot, ThresholdResult, Values,
+};
 pub use tags::{TagCache, TagSet, TagSetId, TagTable};
 pub use thresholds::{Definitions, ThresholdError, ThresholdSpec, Thresholds};

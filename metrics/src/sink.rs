@@ -163,7 +163,16 @@ impl TrendSink {
         self.sum += sum;
     }
 
-    fn fold(&mut self) {
+    /// How many values it keeps one by one; none once it is a histogram.
+    pub(crate) fn exact_len(&self) -> usize {
+        match &self.store {
+            Store::Exact { values, .. } => values.len(),
+            Store::Folded(_) => 0,
+        }
+    }
+
+    /// Becomes a histogram.
+    pub(crate) fn fold(&mut self) {
         if let Store::Exact { values, .. } = &self.store {
             let mut histogram = Histogram::default();
             values.iter().for_each(|&value| histogram.add(value));

@@ -14,6 +14,9 @@ pub struct Snapshot {
     pub metrics: Vec<MetricSnapshot>,
     /// The tree of groups with their checks; the root has an empty name and path.
     pub root_group: Group,
+    /// All checks in the order in which they were first seen, one entry for each name whatever
+    /// its group; the path is that of the first.
+    pub checks: Vec<Check>,
     /// The run clock, in seconds: what rates were divided by.
     pub run_seconds: f64,
 }
@@ -83,6 +86,30 @@ pub enum Values {
     },
     /// A distribution; see [`TrendSink`] for its statistics.
     Trend(Arc<TrendSink>),
+}
+
+/// What was measured where; see [`crate::Collector::breakdown`].
+#[derive(Debug, Clone, Default)]
+pub struct Breakdown {
+    /// Groups outside of scenarios with a name of their own, in the order in which they were
+    /// first seen.
+    pub groups: Vec<Part>,
+    /// Scenarios not called `default`, by name.
+    pub scenarios: Vec<Part>,
+}
+
+/// A scenario or a group, and what was measured there.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// The metrics, without sub-metrics: of a scenario from all of it, of a group from what
+    /// happened directly in it.
+    pub metrics: Vec<MetricSnapshot>,
+    /// The checks behind the `checks` metric, in the order in which they were first seen.
+    pub checks: Vec<Check>,
+    /// The groups inside, in the order in which they were first seen.
+    pub groups: Vec<Part>,
 }
 
 /// A group and what happened directly in it.

@@ -119,6 +119,7 @@ impl Control for RunControl {
             measurements.ask_blocking(PATIENCE, move |collector| collector.snapshot(run))
         });
         Arc::new(taken.unwrap_or_else(|| Snapshot {
+            checks: Vec::new(),
             metrics: Vec::new(),
             root_group: Group::default(),
             run_seconds: run.as_secs_f64(),

@@ -48,10 +48,23 @@ impl Screen {
 }
 
 /// Prints a text; a stdout that nobody reads is no reason to fail.
+///
+/// In one piece, without the standard library's buffer, which writes whole lines and then the
+/// rest: on a terminal a line of the log could come between the two, where the progress would
+/// overwrite it.
 pub(crate) fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes());
     let _ = stdout.flush();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(&stdout, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            // A stream inherited in non-blocking mode: its reader is behind.
+            Err(rustix::io::Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return,
+        }
+    }
 }
 
 /// What the progress is about.
@@ -100,7 +113,7 @@ impl Subject {
         let state = &self.state;
         let status = state.status();
         if status < Status::Running as u8 {
-            return format!("\n{}", self.preparation(status, style));
+            return self.preparation(status, style);
         }
         let (complete, interrupted) = state.iterations();
         let run = RunProgress {
@@ -144,7 +157,7 @@ impl Subject {
             .scenarios
             .iter()
             .map(|(scenario, _)| scenario.name.as_str());
-        progress::preparation_line(name, done, &text, names, style)
+        progress::preparation(name, done, &text, names, style)
     }
 
     fn line(&self, scenario: &Scenario, progress: &Progress) -> BarLine {
@@ -177,7 +190,9 @@ impl Subject {
             None => Vec::new(),
         };
         let done = volley_scripting::Scenario::progress(progress);
-        let regular = scenario.regular_end().to_std();
+        let regular = progress
+            .regular()
+            .unwrap_or_else(|| scenario.regular_end().to_std());
         let mark = match progress.ended() {
             Some(true) => Mark::Interrupted,
             Some(false) => Mark::Done,
@@ -276,7 +291,8 @@ fn draw(subject: &Subject, screen: Screen, stop: &(Mutex<bool>, Condvar)) {
         drop(guard);
         let block = subject.block(style(screen));
         if screen.tty {
-            print(&progress::redrawn(&block));
+            let width = style(screen).terminal_width.unwrap_or(USUAL_WIDTH);
+            print(&progress::redrawn(&block, width));
         } else {
             print(&format!("{block}\n"));
         }

@@ -240,7 +240,8 @@ impl Logger {
         let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
         let layout = Layout {
             format: options.format,
-            tty: tty && !options.no_color,
+            tty,
+            colored: tty && !options.no_color,
             offset,
         };
         let least = if options.verbose {
@@ -278,6 +279,7 @@ impl Logger {
             Some(sink) if self.least.accepts(level) => {
                 let layout = Layout {
                     tty: false,
+                    colored: false,
                     ..self.layout
                 };
                 self.send(sink, layout, level, message, &[]);
@@ -376,8 +378,10 @@ pub(crate) fn reason(error: &io::Error) -> String {
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     format: Format,
-    /// Whether the text form is the coloured one.
+    /// Whether it goes to a terminal.
     tty: bool,
+    /// Whether the text form is the coloured one.
+    colored: bool,
     offset: UtcOffset,
 }
 
@@ -394,7 +398,9 @@ impl Layout {
         match self.format {
             Format::Raw => line.push_str(message),
             Format::Json => self.json(&mut line, at, level, message, fields),
-            Format::Text if self.tty => terminal(&mut line, since_start, level, message, fields),
+            Format::Text if self.colored => {
+                terminal(&mut line, since_start, level, message, fields)
+            }
             Format::Text => self.pairs(&mut line, at, level, message, fields),
         }
         line.push('\n');

@@ -10,7 +10,9 @@ mod display;
 mod duration;
 mod executor;
 mod exit;
+mod health;
 mod inspect;
+mod lateness;
 mod logging;
 mod measure;
 mod network;
@@ -23,6 +25,7 @@ mod segment;
 mod signals;
 mod state;
 mod summary;
+mod timer;
 mod worker;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use crate::{
     api,
     exit::{Failure, code},
     measure::{Measurements, unix_ns},
+    state::RunState,
 };
 
 /// How long a scrape waits for the collector.
@@ -127,6 +128,7 @@ impl Scrape {
         listener: std::net::TcpListener,
         options: PrometheusOptions,
         measurements: Measurements,
+        state: Arc<RunState>,
     ) -> std::io::Result<Self> {
         let scraped = Arc::new(AtomicU64::new(0));
         let linger = options.linger;
@@ -135,7 +137,9 @@ impl Scrape {
             let page = measurements.ask_blocking(PATIENCE, move |collector| {
                 collector.expose(&options, unix_ns())
             });
-            page.unwrap_or_default().into_bytes()
+            let mut page = page.unwrap_or_default();
+            page += &state.health.exposition(&page);
+            page.into_bytes()
         };
         let server = api::serve_metrics(listener, Arc::new(render), scraped.clone())?;
         Ok(Self {

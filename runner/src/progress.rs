@@ -251,48 +251,45 @@ pub(crate) struct BarStyle {
 /// One block of progress: an empty line, the status, and a line for each scenario. No line break at its end.
 pub(crate) fn block(run: &RunProgress, scenarios: &[BarLine], style: BarStyle) -> String {
     let mut text = format!("\n{}", status_line(run));
-    for line in bar_lines(scenarios, 0, style) {
+    for line in bar_lines(scenarios, style) {
         text.push('\n');
         text.push_str(&line);
     }
     text
 }
 
-/// The line before the scenarios start: `name` is `Init` or `Run`, `text` what is being done.
-/// `names` are those of the scenarios, whose lines will stand in the same place.
-pub(crate) fn preparation_line<'a>(
+/// The block before the scenarios start: `name` is `Init` or `Run`, `text` what is being done.
+/// `names` are those of the scenarios, which have not begun.
+pub(crate) fn preparation<'a>(
     name: &str,
     done: f64,
     text: &str,
     names: impl Iterator<Item = &'a str>,
     style: BarStyle,
 ) -> String {
-    let line = BarLine {
+    let line = |name: &str, done, columns| BarLine {
         name: name.to_owned(),
         mark: Mark::Running,
         done,
-        columns: vec![text.to_owned()],
+        columns,
     };
-    let width = names
-        .map(|name| shortened(name).chars().count())
-        .max()
-        .unwrap_or(0);
-    let line = bar_lines(&[line], width, style).concat();
-    line.trim_end().to_owned()
+    let first = line(name, done, vec![text.to_owned()]);
+    let scenarios = names.map(|name| line(name, 0.0, Vec::new()));
+    let lines: Vec<_> = std::iter::once(first).chain(scenarios).collect();
+    let lines = bar_lines(&lines, style);
+    lines
+        .iter()
+        .map(|line| format!("\n{}", line.trim_end()))
+        .collect()
 }
 
-/// The lines of scenarios, aligned with each other; names take `least` columns or more.
-fn bar_lines(lines: &[BarLine], least: usize, style: BarStyle) -> Vec<String> {
+/// The lines of scenarios, aligned with each other.
+fn bar_lines(lines: &[BarLine], style: BarStyle) -> Vec<String> {
     /// How many columns are aligned over the lines.
     const ALIGNED: usize = 2;
     let chars = |text: &str| text.chars().count();
     let names: Vec<_> = lines.iter().map(|line| shortened(&line.name)).collect();
-    let name_width = names
-        .iter()
-        .map(|name| chars(name))
-        .max()
-        .unwrap_or(0)
-        .max(least);
+    let name_width = names.iter().map(|name| chars(name)).max().unwrap_or(0);
     let widths: [usize; ALIGNED] = std::array::from_fn(|column| {
         lines
             .iter()
@@ -377,15 +374,27 @@ fn bar(done: f64, inner: Option<usize>, colors: Colors) -> String {
     }
 }
 
-/// A block as a terminal gets it: each line cleared to its right, and the cursor back on the
-/// first one. What is printed next overwrites the block.
-pub(crate) fn redrawn(block: &str) -> String {
-    let lines = block.matches('\n').count();
+/// A block as a terminal of so many columns gets it: each line cleared to its right, and the
+/// cursor back on the first one. What is printed next overwrites the block.
+pub(crate) fn redrawn(block: &str, width: usize) -> String {
+    // A line that is wider than the terminal takes more than one row of it.
+    let rows = |line: &str| visible(line).div_ceil(width.max(1)).max(1);
+    let rows: usize = block.split('\n').map(rows).sum();
     format!(
-        "{}\x1b[K\n\r\x1b[J\x1b[{}A",
+        "{}\x1b[K\n\r\x1b[J\x1b[{rows}A",
         block.replace('\n', "\x1b[K\n"),
-        lines + 1
     )
+}
+
+/// How many columns a line takes: colours take none.
+fn visible(line: &str) -> usize {
+    let mut pieces = line.split('\x1b');
+    let plain = pieces.next().map_or(0, |text| text.chars().count());
+    let behind_colors = pieces.map(|piece| {
+        let text = piece.split_once('m').map_or("", |(_, text)| text);
+        text.chars().count()
+    });
+    plain + behind_colors.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -595,7 +604,6 @@ mod tests {
         };
         let lines = bar_lines(
             &[line("default", Mark::Running, 0.5, &["2 VUs", "1.0s/2s"])],
-            0,
             style,
         );
         assert!(
@@ -610,23 +618,22 @@ mod tests {
         let long = "x".repeat(31);
         assert_eq!(shortened(&long), format!("{}...", "x".repeat(27)));
         assert_eq!(shortened(&long[1..]), long[1..]);
+        let names = ["default", "x"].into_iter();
         assert_eq!(
-            preparation_line(
-                "Init",
-                0.6,
-                "3/5 VUs initialized",
-                ["default"].into_iter(),
-                PLAIN
-            ),
-            "Init      [  60% ] 3/5 VUs initialized"
+            preparation("Init", 0.6, "3/5 VUs initialized", names, PLAIN),
+            "\nInit      [  60% ] 3/5 VUs initialized\ndefault   [   0% ]\nx         [   0% ]"
         );
     }
 
     #[test]
     fn a_redrawn_block_leaves_the_cursor_on_its_first_line() {
         assert_eq!(
-            redrawn("\na\nb"),
+            redrawn("\na\nb", 80),
             "\x1b[K\na\x1b[K\nb\x1b[K\n\r\x1b[J\x1b[3A"
         );
+        // The second line takes three rows, the last one two with its colours and one without.
+        let wide = format!("\n{}\n\x1b[32m{}\x1b[0m", "a".repeat(21), "b".repeat(10));
+        assert!(redrawn(&wide, 10).ends_with("\x1b[5A"));
+        assert!(redrawn("\na", 0).ends_with("\x1b[2A"));
     }
 }

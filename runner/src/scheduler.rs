@@ -15,13 +15,13 @@ use volley_metrics::{Recorder, Registry, TagTable, builtin};
 use volley_scripting::{Activation, Lifecycle, Script, ScriptError, VuSettings};
 
 use crate::{
-    executor::{self, Progress, Run},
+    executor::{self, Dropped, Progress, Run, Say},
     exit::{Failure, code},
     measure::{Measurements, unix_ns},
     options::Scenario,
     segment::Tuple,
     state::{RunState, Status},
-    worker::{SharedPool, Transient, VuPool, Workers},
+    worker::{Recipe, SharedPool, Transient, VuPool, Workers},
 };
 
 /// How often thresholds are evaluated.
@@ -43,8 +43,9 @@ pub(crate) struct Schedule {
     pub(crate) scenarios: Vec<Arc<Scenario>>,
     pub(crate) progress: Vec<Arc<Progress>>,
     pub(crate) tuple: Tuple,
-    /// VUs to make before the start.
+    /// VUs to make before the start, and VUs that may be made after it.
     pub(crate) vus: u64,
+    pub(crate) unplanned: u64,
     pub(crate) has_thresholds: bool,
     pub(crate) raw_samples: bool,
     pub(crate) setup: bool,
@@ -89,9 +90,14 @@ impl Schedule {
     async fn phases(&self) -> Result<(), Failure> {
         let state = &self.state;
         state.set_status(Status::InitVus);
-        let pool = VuPool::new(self.workers.clone(), state.clone());
+        let recipe = Recipe {
+            script: self.script.clone(),
+            settings: self.settings.clone(),
+            tuple: self.tuple.clone(),
+        };
+        let pool = VuPool::new(self.workers.clone(), state.clone(), recipe, self.unplanned);
         tokio::select! {
-            made = self.create_vus(&pool) => made?,
+            made = pool.fill(self.vus) => made.map_err(|(id, error)| vu_failure(id, &error))?,
             () = state.aborted() => return Ok(()),
         }
         state.set_status(Status::InitExecutors);
@@ -110,6 +116,7 @@ impl Schedule {
             state.set_setup_json(data);
         }
         state.set_status(Status::Running);
+        state.health.begin();
         let ran = self.run_scenarios(&pool).await;
         let torn_down = if self.teardown {
             state.tear_down();
@@ -118,32 +125,6 @@ impl Schedule {
             Ok(())
         };
         ran.and(torn_down)
-    }
-
-    /// Makes the VUs, some at a time on each worker.
-    async fn create_vus(&self, pool: &Rc<VuPool>) -> Result<(), Failure> {
-        let ids: Vec<(u64, u64)> = self
-            .tuple
-            .iter()
-            .take(self.vus as usize)
-            .map(|(scaled, unscaled)| (scaled as u64, unscaled as u64))
-            .collect();
-        let width = self.workers.count() * 2;
-        let mut making = stream::iter(ids)
-            .map(|(id, in_test)| {
-                let (script, settings) = (self.script.clone(), self.settings.clone());
-                async move {
-                    let made = pool.create(script, settings, id, in_test).await;
-                    made.map_err(|error| (id, error))
-                }
-            })
-            .buffer_unordered(width);
-        while let Some(made) = making.next().await {
-            made.map_err(|(id, error)| vu_failure(id, &error))?;
-        }
-        drop(making);
-        pool.sort();
-        Ok(())
     }
 
     /// Whether the run may start; not when it was aborted while paused.
@@ -201,7 +182,8 @@ impl Schedule {
                 pool: Rc::new(SharedPool(pool.clone())),
                 progress: progress.clone(),
                 abort: self.state.abort.subscribe(),
-                dropped: self.dropped(scenario, &recorder),
+                dropped: self.dropped(scenario, progress, &recorder),
+                say: self.say(scenario),
             };
             let state = self.state.clone();
             let start_time = scenario.start_time().to_std();
@@ -233,8 +215,9 @@ impl Schedule {
     fn dropped(
         &self,
         scenario: &Scenario,
+        progress: &Arc<Progress>,
         recorder: &Rc<RefCell<Recorder>>,
-    ) -> Rc<dyn Fn(u64, Option<u64>)> {
+    ) -> Rc<dyn Fn(Dropped)> {
         let enabled = self.settings.system_tags;
         let mut pairs: Vec<(String, String)> = self.settings.run_tags.clone();
         if enabled.scenario() {
@@ -242,7 +225,16 @@ impl Schedule {
         }
         let (tags, recorder) = (self.tags.clone(), recorder.clone());
         let measurements = self.measurements.clone();
-        Rc::new(move |count, vu| {
+        let (raw, progress) = (self.raw_samples, progress.clone());
+        Rc::new(move |dropped| {
+            let (samples, value, vu) = match dropped {
+                Dropped::Together(count) => (1, count, None),
+                // Where nobody looks at samples, only their sum counts.
+                Dropped::Singly(count) if raw => (count, 1, None),
+                Dropped::Singly(count) => (1, count, None),
+                Dropped::OfVu(vu, count) => (1, count, Some(vu)),
+            };
+            progress.drop_some(samples * value);
             let vu = vu.filter(|_| enabled.vu()).map(|vu| vu.to_string());
             let mut borrowed: Vec<(&str, &str)> = pairs
                 .iter()
@@ -253,8 +245,22 @@ impl Schedule {
             }
             let set = tags.intern(&borrowed);
             let mut recorder = recorder.borrow_mut();
-            recorder.record(builtin::DROPPED_ITERATIONS, set, count as f64, unix_ns());
+            let now = unix_ns();
+            for _ in 0..samples {
+                recorder.record(builtin::DROPPED_ITERATIONS, set, value as f64, now);
+            }
             measurements.add(recorder.drain());
+        })
+    }
+
+    /// How an executor of the scenario says something in the log.
+    fn say(&self, scenario: &Scenario) -> Say {
+        let logger = self.state.logger.clone();
+        let (executor, name) = (scenario.executor(), scenario.name.clone());
+        Rc::new(move |level, text, fields| {
+            let mut all = fields.to_vec();
+            all.extend([("executor", executor), ("scenario", name.as_str())]);
+            logger.log(level, text, &all);
         })
     }
 

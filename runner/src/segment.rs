@@ -472,14 +472,6 @@ impl Tuple {
             .collect()
     }
 
-    /// A cursor over this instance's numbers, standing before the first.
-    pub(crate) fn iter(&self) -> TupleIter<'_> {
-        TupleIter {
-            tuple: self,
-            scaled: 0,
-        }
-    }
-
     /// The same instance in a sequence whose parts are proportional to what each instance gets of
     /// `value` things. Shared iterations are divided in proportion to the VUs each instance really
     /// has (`value` = VUs), arrival events in proportion to its `maxVUs`.
@@ -520,33 +512,6 @@ impl Tuple {
             from = to;
         }
         Ok(Self::at(Arc::new(Striped::new(Sequence(members))?), index))
-    }
-}
-
-/// A cursor over (scaled, unscaled) pairs, both from 1; (0, 0) before the first.
-#[derive(Debug, Clone)]
-pub(crate) struct TupleIter<'a> {
-    tuple: &'a Tuple,
-    scaled: i64,
-}
-
-impl TupleIter<'_> {
-    /// Moves to the largest own number that is at most the global number `value`, or before the
-    /// first, and returns the pair found there.
-    #[cfg(test)]
-    pub(crate) fn goto(&mut self, value: i64) -> (i64, i64) {
-        self.scaled = self.tuple.scale(value);
-        (self.scaled, self.tuple.unscaled(self.scaled))
-    }
-}
-
-impl Iterator for TupleIter<'_> {
-    type Item = (i64, i64);
-
-    /// The next own number; there is always one.
-    fn next(&mut self) -> Option<(i64, i64)> {
-        self.scaled += 1;
-        Some((self.scaled, self.tuple.unscaled(self.scaled)))
     }
 }
 

@@ -13,6 +13,7 @@ use volley_scripting::{Host, InstanceInfo, Level};
 
 use crate::{
     exit::{Failure, code},
+    health::Health,
     logging::{self, Logger},
 };
 
@@ -62,6 +63,7 @@ pub(crate) struct RunState {
     abort_reason: Mutex<Option<Failure>>,
     marked_failed: AtomicBool,
     pub(crate) tainted: AtomicBool,
+    pub(crate) health: Health,
     pub(crate) vus_active: AtomicU64,
     pub(crate) vus_initialized: AtomicU64,
     iterations_completed: AtomicU64,
@@ -88,6 +90,7 @@ impl RunState {
             abort_reason: Mutex::default(),
             marked_failed: AtomicBool::new(false),
             tainted: AtomicBool::new(false),
+            health: Health::default(),
             vus_active: AtomicU64::new(0),
             vus_initialized: AtomicU64::new(0),
             iterations_completed: AtomicU64::new(0),
@@ -186,7 +189,8 @@ impl RunState {
         let _ = self.clock.set(Instant::now());
     }
 
-    /// Stops the run clock; an aborted run's goes on.
+    /// Stops the run clock. Also that of an aborted run, which k6 lets go on: rates would fall
+    /// while the agent lingers.
     pub(crate) fn stop_clock(&self) {
         if let Some(start) = self.clock.get() {
             let _ = self.clock_end.set(start.elapsed());

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use tokio::{
     runtime::Builder,
     sync::{Notify, mpsc, oneshot},
@@ -25,13 +26,17 @@ use volley_scripting::{
 };
 
 use crate::{
-    executor::{BoxFuture, Iterate, Job, Lease, Leash, Pool, serve},
+    executor::{BoxFuture, Iterate, Job, Lease, Leash, Pool, Progress, serve},
     measure::Measurements,
-    state::RunState,
+    segment::Tuple,
+    state::{RunState, Status},
 };
 
 /// How often a worker hands its shard to the collector.
 const TICK: Duration = Duration::from_millis(50);
+
+/// The grain of the event loop's timer.
+const GRAIN: Duration = Duration::from_millis(1);
 
 type Work = Box<dyn FnOnce(Rc<Worker>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -39,6 +44,8 @@ type Work = Box<dyn FnOnce(Rc<Worker>) -> Pin<Box<dyn Future<Output = ()>>> + Se
 pub(crate) struct Worker {
     /// What its VUs share.
     pub(crate) context: Rc<WorkerContext>,
+    /// Its number among the workers.
+    index: usize,
     measurements: Measurements,
     idle: RefCell<HashMap<u64, Vu>>,
     serving: RefCell<HashMap<u64, Serving>>,
@@ -48,6 +55,8 @@ pub(crate) struct Worker {
 /// The VUs of this worker that serve one job.
 struct Serving {
     vus: HashMap<u64, (Stopper, Rc<Leash>)>,
+    /// Hears of the job's cancellation.
+    listener: tokio::task::JoinHandle<()>,
 }
 
 /// A worker, seen from outside.
@@ -72,15 +81,24 @@ impl Workers {
         tags: &Arc<TagTable>,
         raw: bool,
         measurements: &Measurements,
+        state: &Arc<RunState>,
     ) -> std::io::Result<Arc<Self>> {
         let handles = (0..count)
             .map(|index| {
                 let (work, inbox) = mpsc::unbounded_channel();
                 let (registry, tags) = (registry.clone(), tags.clone());
-                let measurements = measurements.clone();
+                let (measurements, state) = (measurements.clone(), state.clone());
                 let thread = std::thread::Builder::new()
                     .name(format!("volley-worker-{index}"))
-                    .spawn(move || run_worker(registry, tags, raw, measurements, inbox))?;
+                    .spawn(move || {
+                        run_worker(
+                            index,
+                            WorkerContext::new(registry, tags, raw),
+                            measurements,
+                            state,
+                            inbox,
+                        )
+                    })?;
                 Ok(WorkerHandle {
                     work,
                     thread: Some(thread),
@@ -150,10 +168,10 @@ impl Drop for WorkerHandle {
 }
 
 fn run_worker(
-    registry: Arc<Registry>,
-    tags: Arc<TagTable>,
-    raw: bool,
+    index: usize,
+    context: Rc<WorkerContext>,
     measurements: Measurements,
+    state: Arc<RunState>,
     mut inbox: mpsc::UnboundedReceiver<Work>,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
@@ -163,7 +181,8 @@ fn run_worker(
     };
     LocalSet::new().block_on(&runtime, async move {
         let worker = Rc::new(Worker {
-            context: WorkerContext::new(registry, tags, raw),
+            context,
+            index,
             measurements,
             idle: RefCell::default(),
             serving: RefCell::default(),
@@ -174,7 +193,12 @@ fn run_worker(
             let mut tick = tokio::time::interval(TICK);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                tick.tick().await;
+                let due = tick.tick().await;
+                if state.status() == Status::Running as u8 {
+                    // The event loop's timer counts in milliseconds and rounds up.
+                    let late = due.elapsed().saturating_sub(GRAIN);
+                    state.health.loops.record(late);
+                }
                 ticking.flush();
             }
         });
@@ -226,7 +250,6 @@ impl Worker {
         if *job.cancelled().borrow() {
             leash.cut();
         }
-        state.vus_active.fetch_add(1, Ordering::Relaxed);
         let minimum = state
             .min_iteration_duration
             .get()
@@ -235,6 +258,8 @@ impl Worker {
         let mut serving = ServingVu {
             vu: &mut vu,
             worker: &self,
+            state: &state,
+            progress: &job.progress,
         };
         serve(&mut serving, &job, &leash, minimum, |complete| {
             if complete {
@@ -243,11 +268,22 @@ impl Worker {
             state.count_iteration(complete);
         })
         .await;
-        state.vus_active.fetch_sub(1, Ordering::Relaxed);
-        if let Some(serving) = self.serving.borrow_mut().get_mut(&job.id) {
-            serving.vus.remove(&id);
-        }
+        self.delist(&job, id);
         self.keep(vu);
+    }
+
+    /// Ends what [`Self::enlist`] began.
+    fn delist(&self, job: &Job, vu: u64) {
+        let mut serving = self.serving.borrow_mut();
+        let Some(entry) = serving.get_mut(&job.id) else {
+            return;
+        };
+        entry.vus.remove(&vu);
+        // A ramp makes a job for each of its slots.
+        if entry.vus.is_empty() {
+            entry.listener.abort();
+            serving.remove(&job.id);
+        }
     }
 
     /// Lets the job's cancellation reach a VU. The first VU of a job here starts the listener.
@@ -257,7 +293,7 @@ impl Worker {
             let worker = self.clone();
             let mut cancelled = job.cancelled();
             let id = job.id;
-            tokio::task::spawn_local(async move {
+            let listener = tokio::task::spawn_local(async move {
                 if cancelled.wait_for(|cancelled| *cancelled).await.is_ok()
                     && let Some(serving) = worker.serving.borrow().get(&id)
                 {
@@ -269,6 +305,7 @@ impl Worker {
             });
             Serving {
                 vus: HashMap::new(),
+                listener,
             }
         });
         entry.vus.insert(vu, (stopper, leash));
@@ -279,11 +316,25 @@ impl Worker {
 struct ServingVu<'a> {
     vu: &'a mut Vu,
     worker: &'a Worker,
+    state: &'a RunState,
+    progress: &'a Progress,
 }
 
 impl Iterate for ServingVu<'_> {
     fn id(&self) -> u64 {
         self.vu.id()
+    }
+
+    fn place(&self) -> usize {
+        self.worker.index
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.progress.set_active(active);
+        match active {
+            true => self.state.vus_active.fetch_add(1, Ordering::Relaxed),
+            false => self.state.vus_active.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 
     async fn iterate(&mut self, instance: u64, test: u64) -> bool {
@@ -297,49 +348,88 @@ impl Iterate for ServingVu<'_> {
     }
 }
 
-/// Where VUs are when they are idle: the instance's pool, first in, first out.
+/// Where VUs are made, and where they are when they are idle: first in, first out.
 pub(crate) struct VuPool {
     workers: Arc<Workers>,
     state: Arc<RunState>,
+    recipe: Recipe,
+    /// VUs made or being made: the last one's id.
+    made: Cell<u64>,
+    /// VUs that scenarios may still make during the run.
+    unplanned: Cell<u64>,
     idle: Mutex<VecDeque<(usize, u64)>>,
     returned: Notify,
     activations: Mutex<HashMap<String, Arc<Activation>>>,
 }
 
+/// What VUs are made from.
+pub(crate) struct Recipe {
+    pub(crate) script: Arc<Script>,
+    pub(crate) settings: Arc<VuSettings>,
+    /// Numbers them over all instances.
+    pub(crate) tuple: Tuple,
+}
+
 impl VuPool {
-    pub(crate) fn new(workers: Arc<Workers>, state: Arc<RunState>) -> Rc<Self> {
+    /// An empty pool; `unplanned` VUs may be made by [`Pool::grow`].
+    pub(crate) fn new(
+        workers: Arc<Workers>,
+        state: Arc<RunState>,
+        recipe: Recipe,
+        unplanned: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             workers,
             state,
+            recipe,
+            made: Cell::new(0),
+            unplanned: Cell::new(unplanned),
             idle: Mutex::default(),
             returned: Notify::new(),
             activations: Mutex::default(),
         })
     }
 
-    /// Makes VU `id` on the worker that is its place.
+    /// Makes the VUs that the run needs from its start, some at a time on each worker.
     ///
     /// # Errors
-    /// When its init fails.
-    pub(crate) async fn create(
-        &self,
-        script: Arc<Script>,
-        settings: Arc<VuSettings>,
-        id: u64,
-        id_in_test: u64,
-    ) -> Result<(), ScriptError> {
-        let place = (id as usize).wrapping_sub(1) % self.workers.count();
+    /// When the init of one fails; with its id.
+    pub(crate) async fn fill(&self, vus: u64) -> Result<(), (u64, ScriptError)> {
+        let width = self.workers.count() * 2;
+        let mut making = stream::iter(0..vus)
+            .map(|_| async {
+                let (place, id) = self.make().await?;
+                self.put(place, id);
+                Ok(())
+            })
+            .buffer_unordered(width);
+        while let Some(made) = making.next().await {
+            made?;
+        }
+        drop(making);
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        idle.make_contiguous().sort_by_key(|(_, id)| *id);
+        Ok(())
+    }
+
+    /// Makes the next VU, on the worker that is its place.
+    async fn make(&self) -> Result<(usize, u64), (u64, ScriptError)> {
+        let id = self.made.get() + 1;
+        self.made.set(id);
+        let in_test = self.recipe.tuple.unscaled(id as i64) as u64;
+        let place = (id as usize - 1) % self.workers.count();
         let host = self.state.clone();
+        let (script, settings) = (self.recipe.script.clone(), self.recipe.settings.clone());
         let made = self.workers.on(place, move |worker| async move {
             let context = worker.context.clone();
-            let vu = Vu::create(script, context, host, settings, id, id_in_test).await?;
+            let vu = Vu::create(script, context, host, settings, id, in_test).await?;
             worker.keep(vu);
             Ok(())
         });
-        made.await.unwrap_or(Err(ScriptError::Interrupted))?;
+        let made = made.await.unwrap_or(Err(ScriptError::Interrupted));
+        made.map_err(|error| (id, error))?;
         self.state.vus_initialized.fetch_add(1, Ordering::Relaxed);
-        self.put(place, id);
-        Ok(())
+        Ok((place, id))
     }
 
     fn put(&self, place: usize, id: u64) {
@@ -356,16 +446,18 @@ impl VuPool {
             .pop_front()
     }
 
-    /// Puts VUs in order of their ids, once all are made.
-    pub(crate) fn sort(&self) {
-        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
-        idle.make_contiguous().sort_by_key(|(_, id)| *id);
-    }
-
     /// What VUs get when they serve the scenario of that name.
     pub(crate) fn set_activation(&self, scenario: &str, activation: Activation) {
         let mut activations = self.activations.lock().unwrap_or_else(|e| e.into_inner());
         activations.insert(scenario.to_owned(), Arc::new(activation));
+    }
+
+    fn lease(self: Rc<Self>, (place, id): (usize, u64)) -> Box<dyn Lease> {
+        Box::new(VuLease {
+            pool: Some(self),
+            place,
+            id,
+        })
     }
 }
 
@@ -379,9 +471,9 @@ impl Pool for SharedPool {
             for waited in 1..=5u32 {
                 // Asked for before looking, so that no return between the two is missed.
                 let returned = pool.returned.notified();
-                if let Some((place, id)) = pool.try_take() {
+                if let Some(vu) = pool.try_take() {
                     drop(returned);
-                    return Ok(Box::new(VuLease { pool, place, id }) as Box<dyn Lease>);
+                    return Ok(pool.lease(vu));
                 }
                 let wait = tokio::time::timeout(Duration::from_millis(400), returned);
                 if wait.await.is_err() {
@@ -390,22 +482,43 @@ impl Pool for SharedPool {
                 }
             }
             match pool.try_take() {
-                Some((place, id)) => Ok(Box::new(VuLease { pool, place, id }) as Box<dyn Lease>),
+                Some(vu) => Ok(pool.lease(vu)),
                 None => Err("could not get a VU from the buffer in 2s".to_owned()),
             }
         })
     }
+
+    fn grow(&self) -> BoxFuture<Result<Box<dyn Lease>, String>> {
+        let pool = self.0.clone();
+        match pool.unplanned.get().checked_sub(1) {
+            Some(left) => pool.unplanned.set(left),
+            None => return self.take(),
+        }
+        Box::pin(async move {
+            let made = pool.make().await;
+            made.map(|vu| pool.lease(vu))
+                .map_err(|(_, error)| error.to_string())
+        })
+    }
+
+    fn workers(&self) -> usize {
+        self.0.workers.count()
+    }
 }
 
 struct VuLease {
-    pool: Rc<VuPool>,
+    /// Taken when the VU is on its way back by itself.
+    pool: Option<Rc<VuPool>>,
     place: usize,
     id: u64,
 }
 
 impl Lease for VuLease {
-    fn serve(self: Box<Self>, job: Arc<Job>) -> BoxFuture<()> {
-        let Self { pool, place, id } = *self;
+    fn serve(mut self: Box<Self>, job: Arc<Job>) -> BoxFuture<()> {
+        let Some(pool) = self.pool.take() else {
+            return Box::pin(std::future::ready(()));
+        };
+        let (place, id) = (self.place, self.id);
         let state = pool.state.clone();
         let activation = {
             let activations = pool.activations.lock().unwrap_or_else(|e| e.into_inner());
@@ -422,6 +535,14 @@ impl Lease for VuLease {
             served.await;
             pool.put(place, id);
         })
+    }
+}
+
+impl Drop for VuLease {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.put(self.place, self.id);
+        }
     }
 }
 

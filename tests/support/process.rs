@@ -77,6 +77,12 @@ impl Launch {
         self
     }
 
+    /// Writes standard error there instead of keeping it.
+    pub(crate) fn stderr(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stderr(to);
+        self
+    }
+
     /// Starts it.
     #[track_caller]
     pub(crate) fn start(mut self) -> Running {

@@ -54,6 +54,7 @@ impl Run {
             tags: tags.clone(),
             thresholds,
             series,
+            breakdown: false,
             default_submetrics: default_submetrics.iter().map(|&key| key.into()).collect(),
         });
         Self {

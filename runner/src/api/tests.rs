@@ -163,6 +163,7 @@ fn snapshot() -> Snapshot {
             groups: vec![group],
             ..Group::default()
         },
+        checks: Vec::new(),
         run_seconds: 1.5,
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use volley_metrics::{
-    Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
+    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
 };
 use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
 
@@ -20,7 +20,7 @@ use crate::{
     cli::{self, Runtime},
     control::{LifecycleRequest, RunControl},
     display::{Display, Subject, print},
-    executor::{self, Progress},
+    executor::Progress,
     exit::{Failure, code},
     logging::Level,
     measure::Measurements,
@@ -156,7 +156,6 @@ impl<'a> Test<'a> {
         let thresholds = consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
-        refuse_executors(&resolved.scenarios)?;
         let native_histograms = has_feature(args, NATIVE_HISTOGRAMS);
         let mut settings = settings(&resolved.options)?;
         if native_histograms {
@@ -188,7 +187,8 @@ impl<'a> Test<'a> {
         }
 
         let keeps_series = wanted.keeps_series();
-        let collector = collector(&loaded, thresholds, submetrics, keeps_series);
+        let full = args.runtime.summary_mode == SummaryMode::Full;
+        let collector = collector(&loaded, thresholds, submetrics, keeps_series, full);
         let context = OutputContext {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
@@ -210,7 +210,9 @@ impl<'a> Test<'a> {
         control.attach(measurements.clone());
         let scrape = outputs
             .scrape
-            .map(|(listener, options)| Scrape::start(listener, options, measurements.clone()))
+            .map(|(listener, options)| {
+                Scrape::start(listener, options, measurements.clone(), state.clone())
+            })
             .transpose()
             .map_err(system)?;
         if let Some(scrape) = &scrape {
@@ -226,8 +228,10 @@ impl<'a> Test<'a> {
             &loaded.tags,
             raw_samples,
             &measurements,
+            state,
         )
         .map_err(system)?;
+        state.health.watch(progress.clone());
 
         let timeout = |given: Option<crate::duration::GoDuration>| {
             given.map_or(60 * SECOND, |limit| limit.to_std())
@@ -245,6 +249,7 @@ impl<'a> Test<'a> {
             progress: progress.clone(),
             tuple: resolved.tuple.clone(),
             vus,
+            unplanned: u64::try_from(plan.max_possible() - plan.max_planned()).unwrap_or(0),
             has_thresholds,
             raw_samples,
             setup: loaded.exports.has("setup") && !options.no_setup.unwrap_or(false),
@@ -311,6 +316,8 @@ impl<'a> Test<'a> {
             let scrapes = self.scrape.as_ref().map_or(0, Scrape::begun);
             if self.args.runtime.summary_mode != SummaryMode::Disabled {
                 self.summarise(&snapshot).await;
+            } else if let Some(doubt) = self.state.health.verdict(self.state.run_duration()) {
+                self.state.warn(&doubt);
             }
             display.last();
             answering.abort();
@@ -423,6 +430,7 @@ impl<'a> Test<'a> {
             Arc::new(Snapshot {
                 metrics: Vec::new(),
                 root_group: volley_metrics::Group::default(),
+                checks: Vec::new(),
                 run_seconds: run.as_secs_f64(),
             })
         })
@@ -445,14 +453,28 @@ impl<'a> Test<'a> {
                     false => data::export(&data).into_bytes(),
                 },
             });
-        let built_in = || SummaryEntry {
-            destination: "stdout".to_owned(),
-            content: text::render(snapshot, &options).into_bytes(),
-        };
+        let doubt = self.state.health.verdict(self.state.run_duration());
         let mut entries = match self.script_summary(&data, setup_data.is_some()).await {
-            ScriptSummary::BuiltIn => vec![built_in()],
-            ScriptSummary::Own(entries) => entries,
-            ScriptSummary::None => Vec::new(),
+            ScriptSummary::BuiltIn => {
+                let mut text = text::render(snapshot, &self.breakdown().await, &options);
+                if let Some(doubt) = &doubt {
+                    text += &format!("  ! {doubt}\n\n");
+                }
+                vec![SummaryEntry {
+                    destination: "stdout".to_owned(),
+                    content: text.into_bytes(),
+                }]
+            }
+            other => {
+                // Whoever writes the summary, the doubt is not lost.
+                if let Some(doubt) = &doubt {
+                    self.state.warn(doubt);
+                }
+                match other {
+                    ScriptSummary::Own(entries) => entries,
+                    _ => Vec::new(),
+                }
+            }
         };
         entries.extend(export);
         let problems: Vec<String> = entries
@@ -467,6 +489,13 @@ impl<'a> Test<'a> {
             );
             self.complain_of_summary(&text);
         }
+    }
+
+    /// The sections of the full summary; in the other modes there are none.
+    async fn breakdown(&self) -> Breakdown {
+        let run = self.state.run_duration();
+        let asked = self.schedule.measurements.ask(move |c| c.breakdown(run));
+        asked.await.unwrap_or_default()
     }
 
     /// What the script makes of the data.
@@ -645,22 +674,6 @@ fn has_feature(args: &cli::Run, feature: &str) -> bool {
     args.features.iter().any(|name| name == feature)
 }
 
-/// Executors that are understood and cannot be run yet.
-fn refuse_executors(scenarios: &[Scenario]) -> Result<(), OptionError> {
-    match scenarios
-        .iter()
-        .find(|scenario| executor::find(&scenario.kind).is_none())
-    {
-        Some(scenario) => Err(OptionError::config(format!(
-            "the executor '{}' of scenario '{}' is not supported by this version of Volley; \
-             docs/compatibility.md lists what is",
-            scenario.executor(),
-            scenario.name
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// The names of the system tags that are on.
 fn system_tags(options: &Options) -> BTreeSet<String> {
     let tags = options.system_tags.clone().unwrap_or_default();
@@ -704,12 +717,14 @@ fn collector(
     thresholds: Thresholds,
     default_submetrics: Vec<String>,
     series: bool,
+    breakdown: bool,
 ) -> Collector {
     Collector::new(CollectorConfig {
         registry: loaded.registry.clone(),
         tags: loaded.tags.clone(),
         thresholds,
         series,
+        breakdown,
         default_submetrics,
     })
 }

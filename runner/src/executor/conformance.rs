@@ -5,10 +5,12 @@
 //! depend on that.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::poll_fn,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -19,7 +21,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{BoxFuture, EXECUTORS, Iterate, Job, Lease, Leash, Pool, Progress, Run, serve};
+use super::{
+    BoxFuture, Dropped, EXECUTORS, Iterate, Job, Lease, Leash, Pool, Progress, Run, serve,
+};
 use crate::{
     options::{Scenario, Scenarios, decode},
     segment::{Segment, Sequence, Tuple},
@@ -32,16 +36,42 @@ struct Record {
     started: Vec<(u64, u64, u64, u128)>,
     complete: u64,
     interrupted: u64,
-    dropped: Vec<(u64, Option<u64>)>,
+    dropped: Vec<Dropped>,
+    /// Changes of the number of active VUs: (ms, VUs after it).
+    active: Vec<(u128, u64)>,
+    said: Vec<String>,
     /// When the executor returned, in ms.
     ended: u128,
 }
 
+impl Record {
+    fn drops(&self) -> u64 {
+        let count = |dropped: &Dropped| match *dropped {
+            Dropped::Together(n) | Dropped::Singly(n) | Dropped::OfVu(_, n) => n,
+        };
+        self.dropped.iter().map(count).sum()
+    }
+
+    /// Iterations of each VU.
+    fn by_vu(&self) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for (vu, ..) in &self.started {
+            *counts.entry(*vu).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// How many VUs were active just before an instant.
+    fn active_before(&self, at: u128) -> u64 {
+        let before = self.active.iter().take_while(|(ms, _)| *ms < at);
+        before.last().map_or(0, |(_, vus)| *vus)
+    }
+}
+
 struct FakeVu {
     id: u64,
-    length: Duration,
-    start: Instant,
-    record: Rc<RefCell<Record>>,
+    place: usize,
+    world: Rc<World>,
     leash: Rc<Leash>,
 }
 
@@ -50,72 +80,102 @@ impl Iterate for FakeVu {
         self.id
     }
 
+    fn place(&self) -> usize {
+        self.place
+    }
+
+    fn set_active(&mut self, active: bool) {
+        let now = self.world.active.get() + u64::from(active) - u64::from(!active);
+        self.world.active.set(now);
+        let at = self.world.now();
+        let mut record = self.world.record.borrow_mut();
+        record.active.push((at, now));
+    }
+
     async fn iterate(&mut self, instance: u64, test: u64) -> bool {
-        let at = self.start.elapsed().as_millis();
-        self.record
-            .borrow_mut()
-            .started
-            .push((self.id, instance, test, at));
-        let due = Instant::now() + self.length;
+        let at = self.world.now();
+        let start = (self.id, instance, test, at);
+        self.world.record.borrow_mut().started.push(start);
         // Like a script that sleeps: it ends early when the VU is stopped.
-        while Instant::now() < due {
-            if self.leash.cut.get() {
-                return false;
+        let mut rest = std::pin::pin!(sleep((self.world.length)(self.id)));
+        poll_fn(|task| {
+            if self.leash.poll_cut(task) {
+                return Poll::Ready(false);
             }
-            sleep(Duration::from_millis(1)).await;
-        }
-        true
+            rest.as_mut().poll(task).map(|()| true)
+        })
+        .await
     }
 }
 
-struct FakePool {
-    idle: Rc<RefCell<VecDeque<u64>>>,
+/// What the fakes share.
+struct World {
+    idle: RefCell<VecDeque<u64>>,
+    made: Cell<u64>,
+    unplanned: Cell<u64>,
+    active: Cell<u64>,
+    workers: usize,
     /// How long the n-th VU's iterations take.
     length: fn(u64) -> Duration,
+    /// How long it takes to make a VU.
+    making: Duration,
     start: Instant,
-    record: Rc<RefCell<Record>>,
+    record: RefCell<Record>,
     min_duration: Duration,
 }
 
+impl World {
+    fn now(&self) -> u128 {
+        self.start.elapsed().as_millis()
+    }
+}
+
+struct FakePool(Rc<World>);
+
 impl Pool for FakePool {
     fn take(&self) -> BoxFuture<Result<Box<dyn Lease>, String>> {
-        let id = self.idle.borrow_mut().pop_front();
-        let (record, start, length) = (self.record.clone(), self.start, self.length);
-        let (idle, min_duration) = (self.idle.clone(), self.min_duration);
+        let world = self.0.clone();
+        let id = world.idle.borrow_mut().pop_front();
+        let taken = id.ok_or_else(|| "no VU".to_owned());
+        let lease = taken.map(|id| Box::new(FakeLease { id, world }) as Box<dyn Lease>);
+        Box::pin(std::future::ready(lease))
+    }
+
+    fn grow(&self) -> BoxFuture<Result<Box<dyn Lease>, String>> {
+        let world = self.0.clone();
+        let Some(left) = world.unplanned.get().checked_sub(1) else {
+            return self.take();
+        };
+        world.unplanned.set(left);
+        let id = world.made.get() + 1;
+        world.made.set(id);
         Box::pin(async move {
-            let id = id.ok_or("no VU")?;
-            let leash = Rc::new(Leash::default());
-            let vu = FakeVu {
-                id,
-                length: length(id),
-                start,
-                record,
-                leash,
-            };
-            Ok(Box::new(FakeLease {
-                vu,
-                idle,
-                min_duration,
-            }) as Box<dyn Lease>)
+            sleep(world.making).await;
+            Ok(Box::new(FakeLease { id, world }) as Box<dyn Lease>)
         })
+    }
+
+    fn workers(&self) -> usize {
+        self.0.workers
     }
 }
 
 struct FakeLease {
-    vu: FakeVu,
-    idle: Rc<RefCell<VecDeque<u64>>>,
-    min_duration: Duration,
+    id: u64,
+    world: Rc<World>,
 }
 
 impl Lease for FakeLease {
     fn serve(self: Box<Self>, job: Arc<Job>) -> BoxFuture<()> {
-        let Self {
-            mut vu,
-            idle,
-            min_duration,
-        } = *self;
+        let Self { id, world } = *self;
         let served = tokio::task::spawn_local(async move {
-            let leash = vu.leash.clone();
+            let leash = Rc::new(Leash::default());
+            let mut vu = FakeVu {
+                id,
+                place: (id as usize - 1) % world.workers,
+                world: world.clone(),
+                leash: leash.clone(),
+            };
             let cutter = {
                 let (leash, mut cancelled) = (leash.clone(), job.cancelled());
                 tokio::task::spawn_local(async move {
@@ -124,9 +184,8 @@ impl Lease for FakeLease {
                     }
                 })
             };
-            let record = vu.record.clone();
-            serve(&mut vu, &job, &leash, min_duration, |complete| {
-                let mut record = record.borrow_mut();
+            serve(&mut vu, &job, &leash, world.min_duration, |complete| {
+                let mut record = world.record.borrow_mut();
                 if complete {
                     job.progress.count();
                     record.complete += 1;
@@ -136,7 +195,7 @@ impl Lease for FakeLease {
             })
             .await;
             cutter.abort();
-            idle.borrow_mut().push_back(vu.id);
+            world.idle.borrow_mut().push_back(vu.id);
         });
         Box::pin(async move {
             served.await.expect("the fake does not panic");
@@ -160,52 +219,65 @@ fn whole() -> Tuple {
     Tuple::new(None, None).unwrap()
 }
 
-/// Runs a scenario to its end on paused time; `abort_at` aborts the run.
-fn run(
+/// A scenario and the world it runs in.
+struct Case {
     config: Value,
     tuple: Tuple,
     length: fn(u64) -> Duration,
-    abort_at: Option<Duration>,
-) -> Record {
-    run_with(config, tuple, length, abort_at, Duration::ZERO)
-}
-
-fn run_with(
-    config: Value,
-    tuple: Tuple,
-    length: fn(u64) -> Duration,
+    making: Duration,
     abort_at: Option<Duration>,
     min_duration: Duration,
-) -> Record {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    LocalSet::new().block_on(&runtime, async move {
-        let scenario = scenario(config);
-        let kind = super::find(&scenario.kind).unwrap();
-        let record = Rc::new(RefCell::new(Record::default()));
-        let start = Instant::now();
-        let vus = scenario
-            .requirements(&tuple)
-            .iter()
-            .map(|s| s.planned)
-            .max()
-            .unwrap_or(0);
-        let pool = FakePool {
-            idle: Rc::new(RefCell::new((1..=vus as u64).collect())),
+    workers: usize,
+}
+
+impl Case {
+    fn new(config: Value, length: fn(u64) -> Duration) -> Self {
+        Self {
+            config,
+            tuple: whole(),
             length,
-            start,
-            record: record.clone(),
-            min_duration,
-        };
-        let dropped = {
-            let record = record.clone();
-            Rc::new(move |count, vu| record.borrow_mut().dropped.push((count, vu)))
-        };
+            making: ms(10),
+            abort_at: None,
+            min_duration: Duration::ZERO,
+            workers: 1,
+        }
+    }
+
+    fn on(mut self, tuple: Tuple) -> Self {
+        self.tuple = tuple;
+        self
+    }
+
+    /// Runs it to its end on paused time.
+    fn run(self) -> Record {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, self.play())
+    }
+
+    async fn play(self) -> Record {
+        let scenario = scenario(self.config);
+        let kind = super::find(&scenario.kind).unwrap();
+        let needs = scenario.requirements(&self.tuple);
+        let most = |vus: fn(&crate::options::Step) -> i64| needs.iter().map(vus).max().unwrap_or(0);
+        let vus = most(|step| step.planned) as u64;
+        let world = Rc::new(World {
+            idle: RefCell::new((1..=vus).collect()),
+            made: Cell::new(vus),
+            unplanned: Cell::new(most(|step| step.planned + step.unplanned) as u64 - vus),
+            active: Cell::new(0),
+            workers: self.workers,
+            length: self.length,
+            making: self.making,
+            start: Instant::now(),
+            record: RefCell::default(),
+            min_duration: self.min_duration,
+        });
         let abort = watch::Sender::new(false);
-        if let Some(at) = abort_at {
+        if let Some(at) = self.abort_at {
             let abort = abort.clone();
             tokio::task::spawn_local(async move {
                 sleep(at).await;
@@ -214,36 +286,43 @@ fn run_with(
         }
         let progress = Progress::new("s", kind.name);
         progress.begin(0);
+        let (dropping, saying) = (world.clone(), world.clone());
         (kind.run)(Run {
             scenario,
-            tuple,
-            pool: Rc::new(pool),
+            tuple: self.tuple,
+            pool: Rc::new(FakePool(world.clone())),
             progress: progress.clone(),
             abort: abort.subscribe(),
-            dropped,
+            dropped: Rc::new(move |dropped| {
+                dropping.record.borrow_mut().dropped.push(dropped);
+            }),
+            say: Rc::new(move |_, text, _| {
+                saying.record.borrow_mut().said.push(text.to_owned());
+            }),
         })
         .await
         .unwrap();
+        let mut record = world.record.borrow().clone();
+        record.ended = world.now();
+        assert_eq!(world.active.get(), 0, "{}", kind.name);
+        assert_eq!(progress.active(), 0, "{}", kind.name);
+        let idle = world.idle.borrow().len() as u64;
+        assert_eq!(idle, world.made.get(), "{}: every VU is back", kind.name);
         // Cut short or not, whoever looks at a scenario sees a share of it.
-        assert!(
-            progress.share.get().is_some(),
-            "{} sets its share",
-            kind.name
-        );
+        assert!(progress.share.get().is_some(), "{}", kind.name);
         let share = volley_scripting::Scenario::progress(&*progress);
-        let whole = record.borrow().interrupted == 0 && record.borrow().dropped.is_empty();
-        assert!(share == 1.0 || (!whole && share < 1.0), "{share}");
-        let mut record = record.borrow().clone();
-        record.ended = start.elapsed().as_millis();
+        let whole = record.interrupted == 0 && record.dropped.is_empty();
+        assert!(share == 1.0 || !whole, "{}: {share}", kind.name);
         record
-    })
+    }
 }
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A configuration of each executor that runs for two seconds at most.
+/// A configuration of each executor that starts four iterations of different VUs within 150 ms, no
+/// other until the first ends, and runs for two seconds at most.
 fn sample_of(name: &str) -> Value {
     match name {
         "constant-vus" => {
@@ -255,6 +334,16 @@ fn sample_of(name: &str) -> Value {
         "shared-iterations" => {
             json!({"executor": name, "vus": 4, "iterations": 12, "maxDuration": "2s", "gracefulStop": "1s"})
         }
+        "ramping-vus" => {
+            json!({"executor": name, "startVUs": 4, "stages": [{"duration": "2s", "target": 4}], "gracefulStop": "1s"})
+        }
+        "constant-arrival-rate" => {
+            json!({"executor": name, "rate": 25, "duration": "2s", "preAllocatedVUs": 4, "gracefulStop": "1s"})
+        }
+        "ramping-arrival-rate" => {
+            json!({"executor": name, "startRate": 29, "stages": [{"duration": "2s", "target": 31}],
+                "preAllocatedVUs": 4, "gracefulStop": "1s"})
+        }
         other => panic!("add a sample for {other}"),
     }
 }
@@ -262,7 +351,7 @@ fn sample_of(name: &str) -> Value {
 #[test]
 fn every_executor_ends_with_its_vus_back() {
     for row in EXECUTORS {
-        let record = run(sample_of(row.name), whole(), |_| ms(100), None);
+        let record = Case::new(sample_of(row.name), |_| ms(100)).run();
         assert!(record.complete > 0, "{}", row.name);
         assert_eq!(record.interrupted, 0, "{}", row.name);
         assert!(record.ended <= 2_100, "{}: {}", row.name, record.ended);
@@ -272,7 +361,7 @@ fn every_executor_ends_with_its_vus_back() {
 #[test]
 fn every_executor_interrupts_at_the_hard_end() {
     for row in EXECUTORS {
-        let record = run(sample_of(row.name), whole(), |_| ms(60_000), None);
+        let record = Case::new(sample_of(row.name), |_| ms(60_000)).run();
         assert_eq!(record.interrupted, 4, "{}", row.name);
         assert_eq!(record.complete, 0, "{}", row.name);
         assert!(
@@ -287,7 +376,9 @@ fn every_executor_interrupts_at_the_hard_end() {
 #[test]
 fn every_executor_stops_at_once_when_the_run_is_aborted() {
     for row in EXECUTORS {
-        let record = run(sample_of(row.name), whole(), |_| ms(400), Some(ms(150)));
+        let mut case = Case::new(sample_of(row.name), |_| ms(400));
+        case.abort_at = Some(ms(150));
+        let record = case.run();
         assert!(
             (150..=155).contains(&record.ended),
             "{}: {}",
@@ -305,7 +396,7 @@ fn every_executor_numbers_iterations_without_gaps_over_all_segments() {
         let mut all = BTreeMap::new();
         for segment in ["0:1/3", "1/3:2/3", "2/3:1"] {
             let part = tuple(segment, "0,1/3,2/3,1");
-            let record = run(sample_of(row.name), part, |_| ms(250), None);
+            let record = Case::new(sample_of(row.name), |_| ms(250)).on(part).run();
             let local: Vec<u64> = record.started.iter().map(|(_, n, _, _)| *n).collect();
             assert_eq!(
                 local,
@@ -334,7 +425,7 @@ fn every_executor_numbers_iterations_without_gaps_over_all_segments() {
 #[test]
 fn constant_vus_start_nothing_after_the_duration() {
     let config = json!({"executor": "constant-vus", "vus": 3, "duration": "1300ms"});
-    let record = run(config, whole(), |_| ms(500), None);
+    let record = Case::new(config, |_| ms(500)).run();
     assert_eq!(record.complete, 9);
     assert!(record.started.iter().all(|(_, _, _, at)| *at < 1_300));
     assert!((1_500..1_520).contains(&record.ended), "{}", record.ended);
@@ -343,19 +434,16 @@ fn constant_vus_start_nothing_after_the_duration() {
 #[test]
 fn short_iterations_wait_for_their_minimum() {
     let config = json!({"executor": "constant-vus", "vus": 1, "duration": "1s"});
-    let record = run_with(config, whole(), |_| ms(1), None, ms(400));
+    let mut case = Case::new(config, |_| ms(1));
+    case.min_duration = ms(400);
+    let record = case.run();
     assert_eq!(record.complete, 3);
 }
 
 #[test]
 fn fast_vus_do_more_of_the_shared_iterations() {
     let config = json!({"executor": "shared-iterations", "vus": 2, "iterations": 10});
-    let record = run(
-        config,
-        whole(),
-        |id| if id == 1 { ms(10) } else { ms(100) },
-        None,
-    );
+    let record = Case::new(config, |id| if id == 1 { ms(10) } else { ms(100) }).run();
     assert_eq!(record.complete, 10);
     let by_first = record.started.iter().filter(|(vu, ..)| *vu == 1).count();
     assert!(by_first > 7, "{by_first}");
@@ -366,15 +454,15 @@ fn fast_vus_do_more_of_the_shared_iterations() {
 fn iterations_that_find_no_time_are_dropped() {
     let config =
         json!({"executor": "shared-iterations", "vus": 2, "iterations": 50, "maxDuration": "1s"});
-    let record = run(config, whole(), |_| ms(300), None);
+    let record = Case::new(config, |_| ms(300)).run();
     assert_eq!(record.complete, 8);
-    assert_eq!(record.dropped, [(42, None)]);
+    assert_eq!(record.dropped, [Dropped::Together(42)]);
     let config =
         json!({"executor": "per-vu-iterations", "vus": 2, "iterations": 5, "maxDuration": "1s"});
-    let mut record = run(config, whole(), |_| ms(300), None);
+    let mut record = Case::new(config, |_| ms(300)).run();
     record.dropped.sort();
     assert_eq!(record.complete, 8);
-    assert_eq!(record.dropped, [(1, Some(1)), (1, Some(2))]);
+    assert_eq!(record.dropped, [Dropped::OfVu(1, 1), Dropped::OfVu(2, 1)]);
 }
 
 #[test]
@@ -382,7 +470,230 @@ fn a_segment_runs_its_share() {
     // execution.md §13.8: 7 shared iterations of 5 VUs over 0,1/4,1/2,1.
     for (segment, expected) in [("0:1/4", 2), ("1/4:1/2", 1), ("1/2:1", 4)] {
         let config = json!({"executor": "shared-iterations", "vus": 5, "iterations": 7});
-        let record = run(config, tuple(segment, "0,1/4,1/2,1"), |_| ms(1), None);
+        let record = Case::new(config, |_| ms(1))
+            .on(tuple(segment, "0,1/4,1/2,1"))
+            .run();
         assert_eq!(record.complete, expected, "{segment}");
+    }
+}
+
+#[test]
+fn the_number_of_workers_changes_nothing() {
+    for row in EXECUTORS {
+        // Iterations that end between two starts, so that no two things happen at once.
+        let third = tuple("1/3:2/3", "0,1/3,2/3,1");
+        for (tuple, length) in [(whole(), ms_93 as fn(u64) -> Duration), (third, ms_211)] {
+            let run = |workers| {
+                let mut case = Case::new(sample_of(row.name), length).on(tuple.clone());
+                case.workers = workers;
+                case.run()
+            };
+            let (one, two) = (run(1), run(2));
+            assert!(!one.started.is_empty(), "{}", row.name);
+            let about = format!("{} on {}", row.name, tuple.segment());
+            // Which of the idle VUs takes an arrival is nobody's business, how many each takes is.
+            assert_eq!(one.by_vu(), two.by_vu(), "{about}");
+            let anonymous = |mut record: Record| {
+                record.started.iter_mut().for_each(|start| start.0 = 0);
+                record
+            };
+            assert_eq!(anonymous(one), anonymous(two), "{about}");
+        }
+    }
+}
+
+fn ms_93(_: u64) -> Duration {
+    ms(93)
+}
+
+fn ms_211(vu: u64) -> Duration {
+    ms(211 + vu * 7)
+}
+
+#[test]
+fn arrivals_start_on_time_whatever_came_before() {
+    let config = json!({"executor": "constant-arrival-rate", "rate": 100, "duration": "3s",
+        "preAllocatedVUs": 30});
+    let record = Case::new(config, |_| ms(217)).run();
+    let starts: Vec<u128> = record.started.iter().map(|(.., at)| *at).collect();
+    assert_eq!(starts, (0..300).map(|n| n * 10).collect::<Vec<_>>());
+    assert_eq!(record.dropped, []);
+    assert_eq!(record.ended, 2990 + 217);
+    // It lasts until its regular end, also when nothing is left to do.
+    let config = json!({"executor": "constant-arrival-rate", "rate": 1, "duration": "1500ms",
+        "preAllocatedVUs": 2});
+    let record = Case::new(config, |_| ms(1)).run();
+    assert_eq!((record.complete, record.ended), (2, 1500));
+}
+
+#[test]
+fn arrivals_that_find_no_vu_are_dropped_at_once() {
+    // execution.md §10.2: each VU that is made costs a drop at least.
+    let config = json!({"executor": "constant-arrival-rate", "rate": 10, "duration": "1999ms",
+        "preAllocatedVUs": 1, "maxVUs": 3});
+    let record = Case::new(config.clone(), |_| ms(995)).run();
+    assert_eq!((record.complete, record.drops()), (6, 14));
+    let first: Vec<_> = record
+        .started
+        .iter()
+        .take(3)
+        .map(|(vu, .., at)| (*vu, *at))
+        .collect();
+    assert_eq!(first, [(1, 0), (2, 200), (3, 400)]);
+    let warning = "Insufficient VUs, reached 3 active VUs and cannot initialize more";
+    assert_eq!(record.said, [warning]);
+    // A VU that takes its time to be made is not waited for.
+    let mut case = Case::new(config, |_| ms(995));
+    case.making = ms(450);
+    let record = case.run();
+    let first: Vec<_> = record
+        .started
+        .iter()
+        .take(3)
+        .map(|(vu, .., at)| (*vu, *at))
+        .collect();
+    assert_eq!(first, [(1, 0), (2, 600), (1, 1000)]);
+    assert_eq!(record.complete + record.drops(), 20);
+}
+
+#[test]
+fn without_vus_at_the_start_one_is_made() {
+    let config = json!({"executor": "ramping-arrival-rate", "startRate": 10, "preAllocatedVUs": 0,
+        "maxVUs": 1, "stages": [{"duration": "1s", "target": 10}]});
+    let record = Case::new(config, |_| ms(5)).run();
+    assert_eq!((record.complete, record.drops()), (9, 1));
+}
+
+#[test]
+fn a_rate_that_has_run_out_ends_the_scenario() {
+    // execution.md §10.1: 1 s at 10/s, then 4 s at 0.
+    let config = json!({"executor": "ramping-arrival-rate", "startRate": 10, "preAllocatedVUs": 5,
+        "stages": [{"duration": "1s", "target": 10}, {"duration": "0s", "target": 0},
+            {"duration": "4s", "target": 0}]});
+    let record = Case::new(config, |_| ms(30)).run();
+    let starts: Vec<u128> = record.started.iter().map(|(.., at)| *at).collect();
+    assert_eq!(starts, (1..=10).map(|n| n * 100).collect::<Vec<_>>());
+    assert!((1030..1040).contains(&record.ended), "{}", record.ended);
+}
+
+#[test]
+fn parts_of_a_rate_start_what_the_whole_starts() {
+    for executor in ["constant-arrival-rate", "ramping-arrival-rate"] {
+        let mut config = sample_of(executor);
+        config["preAllocatedVUs"] = json!(30);
+        let run = |tuple: Tuple| {
+            let record = Case::new(config.clone(), |_| ms(20)).on(tuple).run();
+            assert_eq!(record.dropped, []);
+            let start = |(_, _, test, at): &(u64, u64, u64, u128)| (*test, *at);
+            record.started.iter().map(start).collect::<BTreeSet<_>>()
+        };
+        let all = run(whole());
+        let mut parts = BTreeSet::new();
+        for segment in ["0:1/7", "1/7:1/2", "1/2:1"] {
+            let part = run(tuple(segment, "0,1/7,1/2,1"));
+            assert!(part.is_disjoint(&parts), "{executor}");
+            parts.extend(part);
+        }
+        assert_eq!(parts, all, "{executor}");
+    }
+}
+
+#[test]
+fn ramps_hold_their_vus_as_long_as_they_may() {
+    // execution.md §9.4: two VUs with iterations of 2.3 s, one of them dropped after 1 s.
+    for (graceful, at, interrupted) in [("0s", 1_000, 2), ("1s", 2_000, 2), ("30s", 2_300, 1)] {
+        let config = json!({"executor": "ramping-vus", "startVUs": 2, "gracefulRampDown": graceful,
+            "gracefulStop": "500ms", "stages": [{"duration": "1s", "target": 2},
+                {"duration": "0s", "target": 1}, {"duration": "2s", "target": 1}]});
+        let record = Case::new(config, |_| ms(2_300)).run();
+        assert_eq!(record.interrupted, interrupted, "{graceful}");
+        let left = record.active.iter().find(|(ms, vus)| *ms > 0 && *vus == 1);
+        let (left, _) = left.expect("one leaves");
+        assert!((at..at + 5).contains(left), "{graceful}: {left}");
+        assert!((3_500..3_505).contains(&record.ended), "{}", record.ended);
+    }
+}
+
+#[test]
+fn a_vu_that_is_wanted_again_loses_nothing() {
+    let config = json!({"executor": "ramping-vus", "startVUs": 1, "stages": [
+        {"duration": "1s", "target": 1}, {"duration": "0s", "target": 0},
+        {"duration": "500ms", "target": 0}, {"duration": "0s", "target": 1},
+        {"duration": "1500ms", "target": 1}]});
+    let record = Case::new(config, |_| ms(800)).run();
+    // The second iteration goes on through the gap.
+    let starts: Vec<u128> = record.started.iter().map(|(.., at)| *at).collect();
+    assert_eq!(starts, [0, 800, 1_600, 2_400]);
+    assert_eq!((record.complete, record.interrupted), (4, 0));
+}
+
+#[test]
+fn levels_of_no_vus_at_the_end_are_not_waited_for() {
+    let config = json!({"executor": "ramping-vus", "startVUs": 0, "stages": [
+        {"duration": "1s", "target": 2}, {"duration": "1s", "target": 0},
+        {"duration": "4s", "target": 0}]});
+    let record = Case::new(config, |_| ms(100)).run();
+    assert!((2_000..2_150).contains(&record.ended), "{}", record.ended);
+}
+
+/// The ramp of execution.md §9.1, computed another way: by asking for each global VU whether it is
+/// active.
+fn vus_by_formula(from: i64, stages: &[(i128, i64)], own: &[i64], at_ns: i128) -> u64 {
+    let mut active: BTreeSet<i64> = own.iter().copied().filter(|u| *u <= from).collect();
+    let (mut end, mut before) = (0, from);
+    for &(length, to) in stages {
+        end += length;
+        let span = i128::from((to - before).abs());
+        for &u in own {
+            let (changes, back) = if to > before {
+                (u > before && u <= to, to - u)
+            } else {
+                (u > to && u <= before, u - to - 1)
+            };
+            if changes && end - length * i128::from(back) / span <= at_ns {
+                if to > before {
+                    active.insert(u);
+                } else {
+                    active.remove(&u);
+                }
+            }
+        }
+        before = to;
+        if end > at_ns {
+            break;
+        }
+    }
+    active.len() as u64
+}
+
+#[test]
+fn twenty_thousand_vus_follow_a_ramp_of_ten_minutes() {
+    let config = json!({"executor": "ramping-vus", "startVUs": 0, "gracefulRampDown": "0s",
+        "gracefulStop": "0s", "stages": [{"duration": "4m", "target": 20_000},
+            {"duration": "2m", "target": 20_000}, {"duration": "4m", "target": 0}]});
+    let minute = 60_000_000_000;
+    let stages = [(4 * minute, 20_000), (2 * minute, 20_000), (4 * minute, 0)];
+    let own: Vec<i64> = (1..=20_000).collect();
+    // Iterations as long as the test: only the ramp ends them.
+    let record = Case::new(config, |_| ms(3_600_000)).run();
+    assert_eq!(record.started.len(), 20_000);
+    assert_eq!(record.interrupted, 20_000);
+    // Each change, against the formula for that very VU: 12 ms lie between two of them.
+    let mut expected: Vec<(u128, u64)> = Vec::new();
+    expected.extend((1..=20_000).map(|u| (u128::from(u) * 12, u)));
+    expected.extend((1..=20_000).map(|n| (360_000 + u128::from(n) * 12, 20_000 - n)));
+    assert_eq!(record.active.len(), expected.len());
+    for (found, expected) in record.active.iter().zip(&expected) {
+        assert_eq!(found.1, expected.1);
+        assert!(found.0 - expected.0 <= 1, "{found:?} {expected:?}");
+    }
+    // And the number at some instants, counted VU by VU.
+    for at in (1_001..600_000).step_by(97_008) {
+        let counted = vus_by_formula(0, &stages, &own, i128::from(at) * 1_000_000);
+        assert_eq!(
+            record.active_before(u128::from(at as u32) + 2),
+            counted,
+            "{at} ms"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! `constant-vus`: a fixed number of VUs loop for a duration.
 
-use super::{BoxFuture, Job, Kind, Run, looping};
+use super::{BoxFuture, Job, Kind, Numbers, Run, looping};
 use crate::{options::ScenarioKind, progress::time_column};
 
 pub(super) const KIND: Kind = Kind {
@@ -29,7 +29,11 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
         let share = looping::elapsed_share(config.duration().to_std());
         let _ = run.progress.share.set(share);
         let pace = looping::Until(start + config.duration().to_std());
-        let job = Job::new(run.progress.clone(), run.tuple.clone(), Box::new(pace));
+        let job = Job::new(
+            run.progress.clone(),
+            Numbers::new(run.tuple.clone()),
+            Box::new(pace),
+        );
         looping::run(
             &run,
             vus,

@@ -5,9 +5,15 @@
 //! asked on the worker, between two iterations, whether the VU goes on: that is the only thing on
 //! the path of an iteration, and it takes no lock.
 
+mod arrival_rate;
+mod arrivals;
+mod constant_arrival_rate;
 mod constant_vus;
 mod looping;
 mod per_vu_iterations;
+mod ramping_arrival_rate;
+mod ramping_vus;
+pub(crate) mod schedule;
 mod shared_iterations;
 
 #[cfg(test)]
@@ -29,6 +35,8 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    lateness::Lateness,
+    logging::Level,
     options::{Scenario, ScenarioKind},
     segment::Tuple,
 };
@@ -45,8 +53,11 @@ pub(crate) struct Kind {
 
 /// Every executor.
 pub(crate) const EXECUTORS: &[Kind] = &[
+    constant_arrival_rate::KIND,
     constant_vus::KIND,
     per_vu_iterations::KIND,
+    ramping_arrival_rate::KIND,
+    ramping_vus::KIND,
     shared_iterations::KIND,
 ];
 
@@ -70,17 +81,40 @@ pub(crate) struct Run {
     pub(crate) progress: Arc<Progress>,
     /// Becomes true when the whole run is aborted.
     pub(crate) abort: watch::Receiver<bool>,
-    /// Counts iterations that could not be started: a number of them, and the VU if one is to blame.
-    pub(crate) dropped: Rc<dyn Fn(u64, Option<u64>)>,
+    /// Counts iterations that could not be started.
+    pub(crate) dropped: Rc<dyn Fn(Dropped)>,
+    /// Says something in the log; the scenario and its executor are added.
+    pub(crate) say: Say,
+}
+
+/// Logs a text with fields at a level.
+pub(crate) type Say = Rc<dyn Fn(Level, &str, &[(&str, &str)])>;
+
+/// Iterations that could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Dropped {
+    /// So many at once: they are one sample.
+    Together(u64),
+    /// So many, one after the other: each is a sample.
+    Singly(u64),
+    /// What the VU of this id had left to do: one sample.
+    OfVu(u64, u64),
 }
 
 /// Idle VUs of the instance, whichever worker they live on.
 pub(crate) trait Pool {
     /// Takes a VU, waiting for one if need be.
     fn take(&self) -> BoxFuture<Result<Box<dyn Lease>, String>>;
+
+    /// Makes a VU beyond those that were made before the run, or takes one like [`Self::take`]
+    /// when the run has made all that its scenarios may need.
+    fn grow(&self) -> BoxFuture<Result<Box<dyn Lease>, String>>;
+
+    /// On how many workers VUs live.
+    fn workers(&self) -> usize;
 }
 
-/// A VU that an executor has taken.
+/// A VU that an executor has taken; when it is dropped unused, it is back in the pool.
 pub(crate) trait Lease {
     /// Lets it serve the job; done when the VU is back in the pool.
     fn serve(self: Box<Self>, job: Arc<Job>) -> BoxFuture<()>;
@@ -90,27 +124,57 @@ pub(crate) trait Lease {
 pub(crate) trait Pace: Send + Sync {
     /// Whether the VU starts another iteration now (`true`), stops (`false`), or waits.
     fn poll_next(&self, turn: &mut Turn, task: &mut Context<'_>) -> Poll<bool>;
+
+    /// Called when the VU leaves, also while it waits.
+    fn leave(&self, _turn: &mut Turn) {}
 }
 
 /// What a VU carries from one question to the next.
-#[derive(Debug)]
 pub(crate) struct Turn {
     /// Iterations that this VU has started in this job.
     pub(crate) started: u64,
-    /// The time of the question.
+    /// The time of the question; a pace that made the VU wait sets it to the end of the wait.
     pub(crate) now: Instant,
+    /// The number of the worker that the VU lives on.
+    pub(crate) place: usize,
+    /// Where it waits for an arrival.
+    seat: Option<Rc<arrivals::Seat>>,
     /// Set by a pace that stops before its work is done: iterations that are left.
     pub(crate) left: u64,
 }
 
-/// One scenario in progress: what VUs serve.
+/// The numbers of a scenario's iterations, in order of their start.
+pub(crate) struct Numbers {
+    tuple: Tuple,
+    next: AtomicU64,
+}
+
+impl Numbers {
+    /// Those of an instance whose share of the iterations is `tuple`.
+    pub(crate) fn new(tuple: Tuple) -> Arc<Self> {
+        Arc::new(Self {
+            tuple,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// The numbers of the next iteration: in this instance and over all, from 0.
+    fn next(&self) -> (u64, u64) {
+        let instance = self.next.fetch_add(1, Ordering::Relaxed);
+        // The striping counts from 1, scripts from 0.
+        let test = self.tuple.unscaled(instance as i64 + 1) - 1;
+        (instance, test as u64)
+    }
+}
+
+/// What VUs serve: a scenario in progress, or the part of it that is cancelled as one.
 pub(crate) struct Job {
     /// What scripts see.
     pub(crate) progress: Arc<Progress>,
     pace: Box<dyn Pace>,
-    /// Numbers the iterations over all instances.
-    tuple: Tuple,
-    iterations: AtomicU64,
+    numbers: Arc<Numbers>,
+    /// Whether a VU counts as active only while it runs an iteration.
+    counts_running: bool,
     cancel: watch::Sender<bool>,
     /// Tells jobs apart.
     pub(crate) id: u64,
@@ -121,13 +185,35 @@ pub(crate) struct Job {
 static JOBS: AtomicU64 = AtomicU64::new(0);
 
 impl Job {
-    /// A job paced by `pace`, its iterations numbered by `tuple`.
-    pub(crate) fn new(progress: Arc<Progress>, tuple: Tuple, pace: Box<dyn Pace>) -> Arc<Self> {
+    /// A job paced by `pace`, whose VUs are active from the moment they serve it.
+    pub(crate) fn new(
+        progress: Arc<Progress>,
+        numbers: Arc<Numbers>,
+        pace: Box<dyn Pace>,
+    ) -> Arc<Self> {
+        Self::make(progress, numbers, pace, false)
+    }
+
+    /// A job whose VUs are active only while they run an iteration.
+    pub(crate) fn on_demand(
+        progress: Arc<Progress>,
+        numbers: Arc<Numbers>,
+        pace: Box<dyn Pace>,
+    ) -> Arc<Self> {
+        Self::make(progress, numbers, pace, true)
+    }
+
+    fn make(
+        progress: Arc<Progress>,
+        numbers: Arc<Numbers>,
+        pace: Box<dyn Pace>,
+        counts_running: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             progress,
             pace,
-            tuple,
-            iterations: AtomicU64::new(0),
+            numbers,
+            counts_running,
             cancel: watch::Sender::new(false),
             id: JOBS.fetch_add(1, Ordering::Relaxed),
             left: std::sync::Mutex::default(),
@@ -142,14 +228,6 @@ impl Job {
     /// To wait for [`Self::cancel`].
     pub(crate) fn cancelled(&self) -> watch::Receiver<bool> {
         self.cancel.subscribe()
-    }
-
-    /// The numbers of the next iteration: in this instance and over all, from 0.
-    fn number(&self) -> (u64, u64) {
-        let instance = self.iterations.fetch_add(1, Ordering::Relaxed);
-        // The striping counts from 1, scripts from 0.
-        let test = self.tuple.unscaled(instance as i64 + 1) - 1;
-        (instance, test as u64)
     }
 
     /// What VUs that stopped early had left to do: (VU id, iterations).
@@ -175,6 +253,15 @@ pub(crate) struct Progress {
     pub(crate) share: OnceLock<Share>,
     /// Iterations that were not interrupted.
     completed: AtomicU64,
+    active: AtomicU64,
+    held: AtomicU64,
+    dropped: AtomicU64,
+    /// The bits of a rate.
+    rate: AtomicU64,
+    /// Its regular end, where that is not in its configuration.
+    regular: OnceLock<Duration>,
+    /// How late iterations started, where starts follow a schedule.
+    pub(crate) lateness: OnceLock<Arc<Lateness>>,
 }
 
 impl Progress {
@@ -188,6 +275,12 @@ impl Progress {
             ended: OnceLock::new(),
             share: OnceLock::new(),
             completed: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
+            regular: OnceLock::new(),
+            lateness: OnceLock::new(),
         })
     }
 
@@ -226,6 +319,59 @@ impl Progress {
         self.completed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A VU is active in it from now on, or no more.
+    pub(crate) fn set_active(&self, active: bool) {
+        match active {
+            true => self.active.fetch_add(1, Ordering::Relaxed),
+            false => self.active.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// VUs that are active in it.
+    pub(crate) fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// It has taken a VU.
+    fn hold_one(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// VUs that it has taken.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// So many of its iterations could not be started.
+    pub(crate) fn drop_some(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Iterations that could not be started.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Its regular end is not the one of its configuration.
+    fn set_regular(&self, regular: Duration) {
+        let _ = self.regular.set(regular);
+    }
+
+    /// Its regular end, where that is not the one of its configuration.
+    pub(crate) fn regular(&self) -> Option<Duration> {
+        self.regular.get().copied()
+    }
+
+    /// Iterations start at this rate, per second.
+    fn set_rate(&self, rate: f64) {
+        self.rate.store(rate.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The rate of starts, per second.
+    pub(crate) fn rate(&self) -> f64 {
+        f64::from_bits(self.rate.load(Ordering::Relaxed))
+    }
+
     /// Iterations that were not interrupted.
     pub(crate) fn completed(&self) -> u64 {
         self.completed.load(Ordering::Relaxed)
@@ -260,6 +406,10 @@ impl volley_scripting::Scenario for Progress {
 pub(crate) trait Iterate {
     /// The id of the VU in this instance.
     fn id(&self) -> u64;
+    /// The number of the worker it lives on.
+    fn place(&self) -> usize;
+    /// It is active from now on, or no more.
+    fn set_active(&mut self, active: bool);
     /// Runs one iteration; `false` when it was interrupted.
     fn iterate(&mut self, instance: u64, test: u64) -> impl Future<Output = bool>;
     /// Called after each iteration and before the VU is given back.
@@ -307,9 +457,14 @@ pub(crate) async fn serve<V: Iterate>(
     let mut turn = Turn {
         started: 0,
         now: Instant::now(),
+        place: vu.place(),
+        seat: None,
         left: 0,
     };
     let mut slice = turn.now;
+    if !job.counts_running {
+        vu.set_active(true);
+    }
     while !leash.cut.get() {
         turn.now = Instant::now();
         if turn.now.duration_since(slice) >= SLICE {
@@ -326,9 +481,15 @@ pub(crate) async fn serve<V: Iterate>(
         }
         turn.started += 1;
         let began = turn.now;
-        let (instance, test) = job.number();
+        if job.counts_running {
+            vu.set_active(true);
+        }
+        let (instance, test) = job.numbers.next();
         let complete = vu.iterate(instance, test).await;
         count(complete);
+        if job.counts_running {
+            vu.set_active(false);
+        }
         vu.settle();
         if !complete {
             // Whoever interrupted it has ended this job, or the run.
@@ -345,6 +506,10 @@ pub(crate) async fn serve<V: Iterate>(
             })
             .await;
         }
+    }
+    job.pace.leave(&mut turn);
+    if !job.counts_running {
+        vu.set_active(false);
     }
     if turn.left > 0 {
         let mut left = job.left.lock().unwrap_or_else(|e| e.into_inner());

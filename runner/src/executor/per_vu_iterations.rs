@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::{BoxFuture, Job, Kind, Pace, Progress, Run, Turn, looping};
+use super::{BoxFuture, Dropped, Job, Kind, Numbers, Pace, Progress, Run, Turn, looping};
 use crate::{options::ScenarioKind, progress::fraction};
 
 pub(super) const KIND: Kind = Kind {
@@ -53,7 +53,11 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
             end: Instant::now() + config.max_duration().to_std(),
         };
         let total = (vus * pace.iterations) as f64;
-        let job = Job::new(run.progress.clone(), run.tuple.clone(), Box::new(pace));
+        let job = Job::new(
+            run.progress.clone(),
+            Numbers::new(run.tuple.clone()),
+            Box::new(pace),
+        );
         let share = move |progress: &Progress| progress.completed() as f64 / total;
         let _ = run.progress.share.set(Box::new(share));
         let graceful = run.scenario.graceful_stop().to_std();
@@ -67,7 +71,7 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
         .await?;
         if !*run.abort.borrow() {
             for (vu, left) in job.take_left() {
-                (run.dropped)(left, Some(vu));
+                (run.dropped)(Dropped::OfVu(vu, left));
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{BoxFuture, Job, Kind, Pace, Progress, Run, Turn, looping};
+use super::{BoxFuture, Dropped, Job, Kind, Numbers, Pace, Progress, Run, Turn, looping};
 use crate::{options::ScenarioKind, progress::fraction};
 
 pub(super) const KIND: Kind = Kind {
@@ -64,12 +64,12 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
         };
         let done = move |progress: &Progress| progress.completed() as f64 / share as f64;
         let _ = run.progress.share.set(Box::new(done));
-        let job = Job::new(run.progress.clone(), tuple, Box::new(pace));
+        let job = Job::new(run.progress.clone(), Numbers::new(tuple), Box::new(pace));
         let graceful = run.scenario.graceful_stop().to_std();
         looping::run(&run, vus, config.max_duration().to_std(), graceful, job).await?;
         let taken = taken.load(Ordering::Relaxed).min(share);
         if taken < share && !*run.abort.borrow() {
-            (run.dropped)(share - taken, None);
+            (run.dropped)(Dropped::Together(share - taken));
         }
         Ok(())
     })

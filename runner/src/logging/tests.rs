@@ -12,6 +12,7 @@ fn layout(format: Format) -> Layout {
     Layout {
         format,
         tty: false,
+        colored: false,
         offset: UtcOffset::UTC,
     }
 }
@@ -100,6 +101,7 @@ fn times_carry_the_local_offset() {
 fn terminal_lines_are_coloured_padded_and_cleared_to_the_right() {
     let tty = Layout {
         tty: true,
+        colored: true,
         ..layout(Format::Text)
     };
     assert_eq!(
@@ -115,6 +117,22 @@ fn terminal_lines_are_coloured_padded_and_cleared_to_the_right() {
         )
     );
     assert!(line(tty, Level::Error, "x", &[]).starts_with("\x1b[31mERRO\x1b[0m[0012] x"));
+    // Without colours, and in the other forms, lines are cleared all the same.
+    for (format, start) in [
+        (Format::Text, "time="),
+        (Format::Json, "{"),
+        (Format::Raw, "x"),
+    ] {
+        let plain = Layout {
+            tty: true,
+            ..layout(format)
+        };
+        let line = line(plain, Level::Info, "x", &[]);
+        assert!(
+            line.starts_with(start) && line.ends_with("\x1b[0K\n"),
+            "{line:?}"
+        );
+    }
 }
 
 #[test]

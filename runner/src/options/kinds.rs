@@ -392,8 +392,12 @@ impl RampingVus {
         given.max(GoDuration::ZERO)
     }
 
+    /// The most VUs of any moment, over all instances.
+    pub(crate) fn highest(&self) -> i64 {
+        highest(self.start_vus(), self.stages())
+    }
+
     /// The VU counts of this instance over time, ending with 0.
-    #[cfg(test)]
     pub(crate) fn schedule(&self, tuple: &Tuple) -> Vec<Step> {
         let mut steps = ramping::raw_steps(self.start_vus(), self.stages(), tuple);
         if steps.last().is_some_and(|last| last.planned != 0) {
@@ -442,13 +446,13 @@ impl Config for RampingVus {
     }
 
     fn has_work(&self, tuple: &Tuple) -> bool {
-        tuple.scale(highest(self.start_vus(), self.stages())) > 0
+        tuple.scale(self.highest()) > 0
     }
 
     fn describe(&self, tuple: &Tuple) -> (String, Option<String>) {
         let text = format!(
             "Up to {} looping VUs for {} over {} stages",
-            tuple.scale(highest(self.start_vus(), self.stages())),
+            tuple.scale(self.highest()),
             self.length(),
             self.stages().len()
         );
@@ -523,6 +527,15 @@ impl ConstantArrivalRate {
         self.time_unit.unwrap_or(DEFAULT_TIME_UNIT)
     }
 
+    /// This instance's iterations per second: its share is that of the VUs it may have.
+    pub(crate) fn rate_of(&self, tuple: &Tuple) -> f64 {
+        let share = match self.max_vus() {
+            1.. => tuple.scale(self.max_vus()) as f64 / self.max_vus() as f64,
+            _ => 0.0,
+        };
+        per_second(self.rate(), self.time_unit()) * share
+    }
+
     /// The regular end; validation has seen that it is there.
     pub(crate) fn duration(&self) -> GoDuration {
         self.duration.unwrap_or_default()
@@ -579,14 +592,9 @@ impl Config for ConstantArrivalRate {
             tuple.scale(self.pre_allocated_vus()),
             tuple.scale(self.max_vus()),
         );
-        let share = if self.max_vus() > 0 {
-            max as f64 / self.max_vus() as f64
-        } else {
-            0.0
-        };
         let text = format!(
             "{:.2} iterations/s for {}",
-            per_second(self.rate(), self.time_unit()) * share,
+            self.rate_of(tuple),
             self.duration()
         );
         let extra = pool_text(pre_allocated, max, max > pre_allocated);

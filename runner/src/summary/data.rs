@@ -11,7 +11,7 @@ use volley_metrics::{
     Check, Group, MetricKind, MetricSnapshot, Snapshot, TrendSink, ValueType, Values,
 };
 
-use super::{CheckTotals, SummaryOptions, TrendStat, is_listed, merged_checks, trend_columns};
+use super::{CheckTotals, SummaryOptions, TrendStat, is_listed, trend_columns};
 
 /// What the data say about the process, beside what was measured.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,7 +107,7 @@ pub(crate) fn machine_readable(
                 machine_values(metric, &columns),
             )
         });
-    let totals = CheckTotals::of(snapshot);
+    let totals = CheckTotals::of(&snapshot.metrics);
     let check_metrics = totals.map_or_else(Vec::new, |totals| {
         let share = |name, matches: u64| {
             let values = json!({"matches": matches, "rate": number(totals.share(matches)), "total": totals.total()});
@@ -120,8 +120,9 @@ pub(crate) fn machine_readable(
             share("checks_succeeded", totals.passes),
         ]
     });
-    let checks: Vec<_> = merged_checks(snapshot)
-        .into_iter()
+    let checks: Vec<_> = snapshot
+        .checks
+        .iter()
         .map(|check| json!({"fails": check.fails, "name": check.name, "passes": check.passes}))
         .collect();
     json!({

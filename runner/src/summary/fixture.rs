@@ -26,6 +26,7 @@ pub(super) fn snapshot(run_seconds: f64, metrics: Vec<MetricSnapshot>) -> Snapsh
     Snapshot {
         metrics,
         root_group: Group::default(),
+        checks: Vec::new(),
         run_seconds,
     }
 }
@@ -170,9 +171,10 @@ pub(super) fn captured() -> Snapshot {
             metric("iterations", Default, counter(6.0, seconds)),
         ],
     );
-    snapshot.root_group.checks = vec![
+    snapshot.checks = vec![
         check("", "status is 200", 6, 0),
         check("", "sometimes", 4, 2),
     ];
+    snapshot.root_group.checks = snapshot.checks.clone();
     snapshot
 }

@@ -12,14 +12,14 @@ mod format;
 
 use std::cmp::Ordering;
 
-use volley_metrics::{MetricSnapshot, Snapshot, TrendSink};
+use volley_metrics::{MetricSnapshot, TrendSink};
 
 /// How much the summary shows (`--summary-mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SummaryMode {
     /// Totals, without the six phases of a request.
     Compact,
-    /// Totals with the phases of a request.
+    /// Totals with the phases of a request, and a section for each group and scenario.
     Full,
     /// No summary of any kind: no text, no `handleSummary`, no export. Callers check it.
     Disabled,
@@ -135,7 +135,7 @@ fn is_listed(metric: &MetricSnapshot, mode: SummaryMode) -> bool {
         && (mode != SummaryMode::Compact || !PHASES.iter().any(starts))
 }
 
-/// Sums over all checks of a run.
+/// Sums over all checks of a run, a scenario or a group.
 #[derive(Debug, Clone, Copy, Default)]
 struct CheckTotals {
     passes: u64,
@@ -144,8 +144,9 @@ struct CheckTotals {
 
 impl CheckTotals {
     /// From the `checks` metric; nothing if it got no sample.
-    fn of(snapshot: &Snapshot) -> Option<Self> {
-        match snapshot.metric("checks")?.values {
+    fn of(metrics: &[MetricSnapshot]) -> Option<Self> {
+        let checks = metrics.iter().find(|metric| &*metric.name == "checks")?;
+        match checks.values {
             volley_metrics::Values::Rate { passes, fails, .. } if passes + fails > 0 => {
                 Some(Self { passes, fails })
             }
@@ -169,27 +170,6 @@ impl CheckTotals {
             part as f64 / self.total() as f64
         }
     }
-}
-
-/// All checks of the run, in first-seen order; one entry for each name, whatever its group.
-fn merged_checks(snapshot: &Snapshot) -> Vec<volley_metrics::Check> {
-    fn collect(group: &volley_metrics::Group, all: &mut Vec<volley_metrics::Check>) {
-        for check in &group.checks {
-            match all.iter_mut().find(|known| known.name == check.name) {
-                Some(known) => {
-                    known.passes += check.passes;
-                    known.fails += check.fails;
-                }
-                None => all.push(check.clone()),
-            }
-        }
-        for group in &group.groups {
-            collect(group, all);
-        }
-    }
-    let mut all = Vec::new();
-    collect(&snapshot.root_group, &mut all);
-    all
 }
 
 #[cfg(test)]

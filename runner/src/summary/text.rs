@@ -2,18 +2,25 @@
 //!
 //! A report is a list of sections, a section a list of elements, and every element but a blank
 //! one begins on a new line: that is where k6's runs of empty lines come from. Columns are
-//! aligned over the whole section, and a colour never counts as width.
+//! aligned over each section and each group in it, and a colour never counts as width.
 
-use volley_metrics::{MetricSnapshot, Snapshot, TrendSink, ValueType, Values};
+use volley_metrics::{
+    Breakdown, Check, MetricSnapshot, Part, Snapshot, TrendSink, ValueType, Values,
+};
 
 use super::{
     CheckTotals, SummaryMode, SummaryOptions, TrendStat, base_name, by_name,
     format::{self, TimeUnit},
-    is_listed, merged_checks, suffix, trend_columns,
+    is_listed, suffix, trend_columns,
 };
 
-/// The text of the summary with the line breaks around it, ready to be printed. Empty when the summary is disabled.
-pub(crate) fn render(snapshot: &Snapshot, options: &SummaryOptions) -> String {
+/// The text of the summary with the line breaks around it, ready to be printed. Empty when the
+/// summary is disabled; `breakdown` has the sections of the full one.
+pub(crate) fn render(
+    snapshot: &Snapshot,
+    breakdown: &Breakdown,
+    options: &SummaryOptions,
+) -> String {
     if options.mode == SummaryMode::Disabled {
         return String::new();
     }
@@ -23,12 +30,18 @@ pub(crate) fn render(snapshot: &Snapshot, options: &SummaryOptions) -> String {
         unit: TimeUnit::parse(options.time_unit.as_deref()),
         paint: Paint(options.colors),
         mode: options.mode,
+        dots: lines_of(snapshot, breakdown, options.mode) > 1,
     };
-    let mut text = "\n".to_owned();
-    for section in [report.thresholds(), Some(report.totals())]
+    let groups = breakdown.groups.iter();
+    let scenarios = breakdown.scenarios.iter();
+    let sections = report
+        .thresholds()
         .into_iter()
-        .flatten()
-    {
+        .chain([report.totals()])
+        .chain(groups.map(|group| report.part("GROUP", group)))
+        .chain(scenarios.map(|scenario| report.part("SCENARIO", scenario)));
+    let mut text = "\n".to_owned();
+    for section in sections {
         for element in section.iter().chain([&Element::Blank]) {
             text.push('\n');
             if let Element::Line(line) = element {
@@ -38,6 +51,34 @@ pub(crate) fn render(snapshot: &Snapshot, options: &SummaryOptions) -> String {
     }
     text.push_str("\n\n");
     text
+}
+
+/// How many lines with a metric a report has; two are as good as more.
+fn lines_of(snapshot: &Snapshot, breakdown: &Breakdown, mode: SummaryMode) -> usize {
+    fn all(parts: &[Part]) -> impl Iterator<Item = &[MetricSnapshot]> {
+        parts.iter().map(|part| &*part.metrics)
+    }
+    let everywhere = std::iter::once(&*snapshot.metrics)
+        .chain(all(&breakdown.groups))
+        .chain(all(&breakdown.scenarios));
+    let lines = |metrics: &[MetricSnapshot]| {
+        let listed = metrics.iter().filter(|metric| is_listed(metric, mode));
+        listed.count() + CheckTotals::of(metrics).map_or(0, |_| 3)
+    };
+    everywhere.map(lines).sum()
+}
+
+/// What stands left of the lines of a group that is so many groups deep; 0 is a section.
+fn indent(level: usize) -> String {
+    " ".repeat(4 + 2 * level)
+}
+
+/// Metrics and checks that are shown together.
+#[derive(Clone, Copy)]
+struct Results<'a> {
+    metrics: &'a [MetricSnapshot],
+    checks: &'a [Check],
+    level: usize,
 }
 
 /// A part of a section.
@@ -190,6 +231,8 @@ struct Report<'a> {
     unit: TimeUnit,
     paint: Paint,
     mode: SummaryMode,
+    /// k6 draws no dots in a report of a single metric.
+    dots: bool,
 }
 
 impl Report<'_> {
@@ -265,15 +308,44 @@ impl Report<'_> {
     /// Checks and metrics of the whole run.
     fn totals(&self) -> Vec<Element> {
         let mut section = vec![self.title("TOTAL RESULTS")];
-        let checks = CheckTotals::of(self.snapshot);
-        if let Some(totals) = checks {
-            self.checks(totals, &mut section);
-        }
+        let results = Results {
+            metrics: &self.snapshot.metrics,
+            checks: &self.snapshot.checks,
+            level: 0,
+        };
+        self.results(results, &mut section);
+        section
+    }
 
-        let mut metrics: Vec<_> = self
-            .snapshot
-            .metrics
-            .iter()
+    /// A group or a scenario, with the groups in it.
+    fn part(&self, kind: &str, part: &Part) -> Vec<Element> {
+        let mut section = vec![self.title(&format!("{kind}: {}", part.name))];
+        self.part_results(part, 0, &mut section);
+        section
+    }
+
+    fn part_results(&self, part: &Part, level: usize, section: &mut Vec<Element>) {
+        let results = Results {
+            metrics: &part.metrics,
+            checks: &part.checks,
+            level,
+        };
+        self.results(results, section);
+        for group in &part.groups {
+            let title = self
+                .paint
+                .with(Paint::BOLD, &format!("GROUP: {}", group.name));
+            section.push(Element::Line(format!("{}↳ {title} \n", indent(level))));
+            self.part_results(group, level + 1, section);
+        }
+    }
+
+    fn results(&self, results: Results<'_>, section: &mut Vec<Element>) {
+        let indent = indent(results.level);
+        self.checks(results, section);
+
+        let listed = results.metrics.iter();
+        let mut metrics: Vec<_> = listed
             .filter(|metric| is_listed(metric, self.mode))
             .collect();
         metrics.sort_by(|a, b| {
@@ -283,8 +355,6 @@ impl Report<'_> {
         });
         let rows: Vec<_> = metrics.iter().map(|metric| self.row(metric)).collect();
         let widths = Widths::of(rows.iter());
-        // k6 draws no dots in a report of a single metric.
-        let dots = rows.len() > 1 || checks.is_some();
         let mut block = None;
         for (metric, row) in metrics.iter().zip(&rows) {
             let this = block_of(base_name(metric));
@@ -293,20 +363,20 @@ impl Report<'_> {
                     section.push(Element::Blank);
                 }
                 block = Some(this);
-                section.push(Element::Line(format!(
-                    "    {}",
-                    self.paint.with(Paint::BOLD, BLOCKS[this].0)
-                )));
+                let heading = self.paint.with(Paint::BOLD, BLOCKS[this].0);
+                section.push(Element::Line(format!("{indent}{heading}")));
             }
-            section.push(self.line(row, &widths, dots));
+            section.push(self.line(row, &widths, &indent));
         }
         if block.is_some() {
             section.push(Element::Blank);
         }
-        section
     }
 
-    fn checks(&self, totals: CheckTotals, section: &mut Vec<Element>) {
+    fn checks(&self, results: Results<'_>, section: &mut Vec<Element>) {
+        let Some(totals) = CheckTotals::of(results.metrics) else {
+            return;
+        };
         let total = totals.total();
         #[expect(
             clippy::cast_precision_loss,
@@ -336,36 +406,26 @@ impl Report<'_> {
             share("checks_failed", totals.fails),
         ];
         let widths = Widths::of(rows.iter());
-        section.extend(rows.iter().map(|row| self.line(row, &widths, true)));
+        let indent = indent(results.level);
+        section.extend(rows.iter().map(|row| self.line(row, &widths, &indent)));
         section.push(Element::Blank);
 
-        for check in merged_checks(self.snapshot) {
+        // Deeper than the lines above by two columns, and by twice that for each level: as in k6.
+        let detail_indent = " ".repeat(6 + 4 * results.level);
+        for check in results.checks {
             if check.fails == 0 {
-                section.push(Element::Line(self.check_line(
-                    Paint::GREEN,
-                    &format!("✓ {}", check.name),
-                    "    ",
-                )));
+                let text = self.paint.with(Paint::GREEN, &format!("✓ {}", check.name));
+                section.push(Element::Line(format!("{indent}{text}")));
                 continue;
             }
-            section.push(Element::Line(self.check_line(
-                Paint::RED,
-                &format!("✗ {}", check.name),
-                "    ",
-            )));
+            let text = self.paint.with(Paint::RED, &format!("✗ {}", check.name));
+            section.push(Element::Line(format!("{indent}{text}")));
             let percent = u128::from(check.passes) * 100 / u128::from(check.passes + check.fails);
             let detail = format!("↳  {percent}% — ✓ {} / ✗ {}", check.passes, check.fails);
-            section.push(Element::Line(self.check_line(
-                Paint::RED,
-                &detail,
-                "      ",
-            )));
+            let detail = self.paint.with(Paint::RED, &detail);
+            section.push(Element::Line(format!("{detail_indent}{detail}")));
         }
         section.push(Element::Blank);
-    }
-
-    fn check_line(&self, style: &str, text: &str, indent: &str) -> String {
-        format!("{indent}{}", self.paint.with(style, text))
     }
 
     fn row(&self, metric: &MetricSnapshot) -> Row {
@@ -422,14 +482,14 @@ impl Report<'_> {
         format::value(stat.of(sink), contains, self.unit)
     }
 
-    fn line(&self, row: &Row, widths: &Widths, dots: bool) -> Element {
-        let dots = if dots {
+    fn line(&self, row: &Row, widths: &Widths, indent: &str) -> Element {
+        let dots = if self.dots {
             ".".repeat(widths.name + 3 - columns(&row.name))
         } else {
             String::new()
         };
         let mut line = format!(
-            "    {}{} ",
+            "{indent}{}{} ",
             row.name,
             self.paint.with(Paint::FAINT_WHITE, &format!("{dots}:"))
         );

@@ -44,6 +44,7 @@ impl Run {
             tags: tags.clone(),
             thresholds: Thresholds::none(),
             series,
+            breakdown: false,
             default_submetrics: vec![],
         });
         assert_eq!(slice_of(NOW - 1) + 1, slice_of(NOW));

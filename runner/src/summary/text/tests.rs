@@ -1,11 +1,16 @@
 //! The captured text to the byte, and the rules that it does not reach.
 
-use volley_metrics::{Group, ValueType};
+use volley_metrics::ValueType;
 
 use super::{
     super::fixture::{captured, check, counter, judged, metric, options, rate, snapshot, trend},
     *,
 };
+
+/// The text without groups and scenarios.
+fn compact(snapshot: &Snapshot, options: &SummaryOptions) -> String {
+    render(snapshot, &Breakdown::default(), options)
+}
 
 /// The lines of the text that hold something, without their indentation.
 fn lines(text: &str) -> Vec<&str> {
@@ -18,14 +23,14 @@ fn lines(text: &str) -> Vec<&str> {
 #[test]
 fn the_text_of_a_run_is_that_of_k6_to_the_byte() {
     assert_eq!(
-        render(&captured(), &options()),
+        compact(&captured(), &options()),
         include_str!("captured.txt")
     );
 }
 
 #[test]
 fn colours_change_no_column() {
-    let colored = render(
+    let colored = compact(
         &captured(),
         &SummaryOptions {
             colors: true,
@@ -52,7 +57,7 @@ fn colours_change_no_column() {
 
 #[test]
 fn full_mode_shows_the_phases_of_a_request() {
-    let text = |mode| render(&captured(), &SummaryOptions { mode, ..options() });
+    let text = |mode| compact(&captured(), &SummaryOptions { mode, ..options() });
     assert!(!text(SummaryMode::Compact).contains("http_req_waiting"));
     assert!(text(SummaryMode::Full).contains("\n    http_req_waiting...............: avg="));
     assert_eq!(text(SummaryMode::Disabled), "");
@@ -70,7 +75,7 @@ fn columns_and_unit_are_the_users() {
         &[("p(50)<1", false), ("max<1", false), ("count>1", true)],
     );
     let short = metric("short", ValueType::Time, trend(&[0.5]));
-    let text = render(&snapshot(1.0, vec![times, short]), &options);
+    let text = compact(&snapshot(1.0, vec![times, short]), &options);
     assert_eq!(
         lines(&text),
         [
@@ -106,7 +111,7 @@ fn blocks_follow_each_other_and_take_metrics_by_prefix() {
         .iter()
         .map(|name| metric(name, ValueType::Default, counter(1.0, 1.0)))
         .collect();
-    let text = render(&snapshot(1.0, metrics), &options());
+    let text = compact(&snapshot(1.0, metrics), &options());
     let firsts: Vec<_> = lines(&text)
         .into_iter()
         .map(|line| line.split('.').next().unwrap())
@@ -138,7 +143,7 @@ fn blocks_follow_each_other_and_take_metrics_by_prefix() {
 #[test]
 fn gauges_pad_their_columns_and_single_extras_do_not() {
     let gauge = |value, min, max| Values::Gauge { value, min, max };
-    let text = render(
+    let text = compact(
         &snapshot(
             1.0,
             vec![
@@ -168,7 +173,7 @@ fn sub_metrics_stand_alone_where_their_metric_has_no_threshold() {
         counter(4.0, 2.0),
     );
     let selected = judged(selected, &[(" rate >= 1 ", true), ("count!=9", true)]);
-    let text = render(&snapshot(2.0, vec![selected, parent]), &options());
+    let text = compact(&snapshot(2.0, vec![selected, parent]), &options());
     assert_eq!(
         lines(&text),
         [
@@ -184,35 +189,174 @@ fn sub_metrics_stand_alone_where_their_metric_has_no_threshold() {
     );
 }
 
+fn part(name: &str, metrics: Vec<MetricSnapshot>, checks: Vec<Check>, groups: Vec<Part>) -> Part {
+    Part {
+        name: name.to_owned(),
+        metrics,
+        checks,
+        groups,
+    }
+}
+
+/// The second captured example, from the end of its totals on.
 #[test]
-fn a_check_is_one_entry_whatever_its_groups() {
-    let mut snapshot = snapshot(2.0, vec![metric("checks", ValueType::Default, rate(5, 3))]);
-    let inner = Group {
-        name: "inner".to_owned(),
-        path: "::outer::inner".to_owned(),
-        groups: Vec::new(),
-        checks: vec![check("::outer::inner", "same", 1, 2)],
+fn groups_are_those_of_k6_to_the_byte() {
+    use ValueType::{Default, Time};
+    let seconds = 0.000_319_002;
+    let think_time = |ms| metric("think_time", Time, trend(&[ms; 3]));
+    let inner = part(
+        "inner",
+        vec![
+            metric("orders", Default, counter(6.0, seconds)),
+            metric("checks", Default, rate(2, 1)),
+        ],
+        vec![check("::zeta::inner", "inner flaky", 2, 1)],
+        Vec::new(),
+    );
+    let zeta = part(
+        "zeta",
+        vec![
+            metric("checks", Default, rate(3, 0)),
+            think_time(250.0),
+            metric("group_duration", Time, trend(&[1.0])),
+        ],
+        vec![check("::zeta", "zeta ok", 3, 0)],
+        vec![inner],
+    );
+    let alpha = part("alpha", vec![think_time(1_500.0)], Vec::new(), Vec::new());
+    let breakdown = Breakdown {
+        groups: vec![zeta, alpha],
+        scenarios: Vec::new(),
     };
-    snapshot.root_group.checks = vec![check("", "same", 1, 0), check("", "first", 3, 0)];
-    snapshot.root_group.groups = vec![Group {
-        name: "outer".to_owned(),
-        path: "::outer".to_owned(),
-        groups: vec![inner],
-        checks: vec![check("::outer", "never", 0, 1)],
-    }];
-    let text = render(&snapshot, &options());
+    let options = SummaryOptions {
+        mode: SummaryMode::Full,
+        ..options()
+    };
+    assert_eq!(
+        render(&snapshot(seconds, Vec::new()), &breakdown, &options),
+        format!(
+            "\n\n  █ TOTAL RESULTS \n\n\n{}",
+            include_str!("captured_groups.txt")
+        )
+    );
+}
+
+/// The third captured example, from the end of its totals on.
+#[test]
+fn scenarios_are_those_of_k6_to_the_byte() {
+    use ValueType::{Data, Default, Time};
+    let seconds = 0.000_290_334;
+    let counted = |name, count| metric(name, Default, counter(count, seconds));
+    let traffic =
+        || ["data_sent", "data_received"].map(|name| metric(name, Data, counter(0.0, 1.0)));
+    let login = || check("::login", "logged in", 2, 0);
+    let think_time = || metric("think_time", Time, trend(&[61_500.0; 2]));
+    let api = [
+        metric("think_time", Time, trend(&[0.5])),
+        metric("iteration_duration", Time, trend(&[0.004])),
+        counted("iterations", 1.0),
+    ];
+    let web = [
+        think_time(),
+        metric("checks", Default, rate(2, 0)),
+        metric("iteration_duration", Time, trend(&[0.01, 0.130_06])),
+        counted("iterations", 2.0),
+    ];
+    let in_login = vec![think_time(), metric("checks", Default, rate(2, 0))];
+    let breakdown = Breakdown {
+        groups: Vec::new(),
+        scenarios: vec![
+            part(
+                "api",
+                [&api[..], &traffic()].concat(),
+                Vec::new(),
+                Vec::new(),
+            ),
+            part(
+                "web",
+                [&web[..], &traffic()].concat(),
+                vec![login()],
+                vec![part("login", in_login, vec![login()], Vec::new())],
+            ),
+        ],
+    };
+    let options = SummaryOptions {
+        trend_stats: ["med", "p(99.9)", "count"].map(str::to_owned).to_vec(),
+        time_unit: Some("ms".to_owned()),
+        mode: SummaryMode::Full,
+        ..options()
+    };
+    assert_eq!(
+        render(&snapshot(seconds, Vec::new()), &breakdown, &options),
+        format!(
+            "\n\n  █ TOTAL RESULTS \n\n\n{}",
+            include_str!("captured_scenarios.txt")
+        )
+    );
+}
+
+#[test]
+fn deeper_groups_are_indented_further_and_empty_ones_have_their_title() {
+    let failing = || vec![check("", "never", 0, 1)];
+    let checks = || vec![metric("checks", ValueType::Default, rate(0, 1))];
+    let third = part("third", checks(), failing(), Vec::new());
+    let second = part("second", checks(), failing(), vec![third]);
+    let breakdown = Breakdown {
+        groups: vec![part("setup", Vec::new(), Vec::new(), vec![second])],
+        scenarios: Vec::new(),
+    };
+    let options = SummaryOptions {
+        colors: true,
+        mode: SummaryMode::Full,
+        ..options()
+    };
+    let text = render(&snapshot(1.0, Vec::new()), &breakdown, &options);
+    let shown: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            ["█", "GROUP", "never", "✓ 0"]
+                .iter()
+                .any(|part| line.contains(part))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "  █ \x1b[1mTOTAL RESULTS\x1b[0m ",
+            "  █ \x1b[1mGROUP: setup\x1b[0m ",
+            "    ↳ \x1b[1mGROUP: second\x1b[0m ",
+            "      \x1b[31m✗ never\x1b[0m",
+            "          \x1b[31m↳  0% — ✓ 0 / ✗ 1\x1b[0m",
+            "      ↳ \x1b[1mGROUP: third\x1b[0m ",
+            "        \x1b[31m✗ never\x1b[0m",
+            "              \x1b[31m↳  0% — ✓ 0 / ✗ 1\x1b[0m",
+        ]
+    );
+    let title = text.split("GROUP: setup").nth(1).unwrap();
+    assert!(title.starts_with("\x1b[0m \n\n    ↳ "), "{title:?}");
+}
+
+#[test]
+fn checks_have_their_lines_in_the_order_given_and_percent_rounded_down() {
+    let mut snapshot = snapshot(2.0, vec![metric("checks", ValueType::Default, rate(5, 4))]);
+    snapshot.checks = vec![
+        check("::outer", "same", 2, 1),
+        check("", "first", 3, 0),
+        check("", "never", 0, 3),
+    ];
+    let text = compact(&snapshot, &options());
     assert_eq!(
         lines(&text),
         [
             "█ TOTAL RESULTS ",
-            "checks_total.......: 8      4/s",
-            "checks_succeeded...: 62.50% 5 out of 8",
-            "checks_failed......: 37.50% 3 out of 8",
+            "checks_total.......: 9      4.5/s",
+            "checks_succeeded...: 55.55% 5 out of 9",
+            "checks_failed......: 44.44% 4 out of 9",
             "✗ same",
-            "↳  50% — ✓ 2 / ✗ 2",
+            "↳  66% — ✓ 2 / ✗ 1",
             "✓ first",
             "✗ never",
-            "↳  0% — ✓ 0 / ✗ 1",
+            "↳  0% — ✓ 0 / ✗ 3",
         ]
     );
 }
@@ -220,7 +364,7 @@ fn a_check_is_one_entry_whatever_its_groups() {
 #[test]
 fn nothing_measured_is_an_empty_report_and_one_metric_has_no_dots() {
     assert_eq!(
-        render(&snapshot(0.0, Vec::new()), &options()),
+        compact(&snapshot(0.0, Vec::new()), &options()),
         "\n\n  █ TOTAL RESULTS \n\n\n\n"
     );
     let one = metric(
@@ -232,7 +376,7 @@ fn nothing_measured_is_an_empty_report_and_one_metric_has_no_dots() {
         },
     );
     assert_eq!(
-        render(&snapshot(0.0, vec![one]), &options()),
+        compact(&snapshot(0.0, vec![one]), &options()),
         "\n\n  █ TOTAL RESULTS \n\n    HTTP\n    http_reqs: 0 0/s\n\n\n\n"
     );
 }
