@@ -468,7 +468,8 @@ fn bad_outputs_end_the_run_before_the_load() {
         (
             "nope=1",
             "invalid output type 'nope', available types are: csv, \
-             experimental-prometheus-rw, influxdb, json, prometheus",
+             experimental-opentelemetry, experimental-prometheus-rw, influxdb, json, \
+             opentelemetry, prometheus",
         ),
         (
             "json=nowhere/out.json",

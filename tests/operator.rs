@@ -601,7 +601,8 @@ fn a_bad_output_shows_in_the_runner_alone() {
             assert_eq!(
                 finished.error().msg,
                 "invalid output type 'nope', available types are: csv, \
-             experimental-prometheus-rw, influxdb, json, prometheus"
+             experimental-opentelemetry, experimental-prometheus-rw, influxdb, json, \
+             opentelemetry, prometheus"
             );
         }
     }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, io::Read};
 use prost::Message;
 use support::{
     Answer, Finished, Folder, Influx, Launch, Prometheus, Received, Receiver, Running, Target,
+    otlp::{self, GrpcReceiver},
 };
 
 const SCRIPT: &str = "import http from 'k6/http';
@@ -89,6 +90,31 @@ fn written(requests: &[Received], name: &str) -> f64 {
     last.values().map(|sample| sample.value).sum()
 }
 
+/// Settings of an output in OTLP by HTTP, which sends often.
+fn otlp_by_http(receiver: &Receiver) -> [(&'static str, String); 4] {
+    [
+        ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),
+        (
+            "K6_OTEL_HTTP_EXPORTER_ENDPOINT",
+            format!("127.0.0.1:{}", receiver.port),
+        ),
+        ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
+        ("K6_OTEL_EXPORT_INTERVAL", "100ms".to_owned()),
+    ]
+}
+
+/// The sum of the last values of the series of a metric in OTLP; of a trend, how many values.
+fn exported(requests: &[Received], metric: &str) -> f64 {
+    let last = otlp::last(requests, metric).into_iter();
+    last.map(|value| match value {
+        otlp::Value::Sum(value) => value,
+        otlp::Value::Count(count) => count as f64,
+        otlp::Value::Histogram { count, .. } => count as f64,
+        otlp::Value::Gauge(_) => panic!("{metric} is a gauge"),
+    })
+    .sum()
+}
+
 /// How many points of a measurement have arrived, those that came twice counted twice.
 fn stored(requests: &[Received], measurement: &str) -> usize {
     let begin = format!("{measurement},");
@@ -125,6 +151,7 @@ struct Everything {
     folder: Folder,
     prometheus: Receiver,
     influx: Receiver,
+    otlp: GrpcReceiver,
 }
 
 impl Everything {
@@ -133,18 +160,23 @@ impl Everything {
             folder: Folder::new(),
             prometheus: Receiver::taking(),
             influx: Receiver::taking(),
+            otlp: GrpcReceiver::taking(),
         }
     }
 
     fn start(&self, target: &Target, arguments: &str) -> Running {
         let outputs = format!(
             "--out json=a.json --out csv=a.csv --out csv=b.csv.gz --out json=b.json.gz \
-             --out experimental-prometheus-rw --out influxdb={}/db?pushInterval=100ms",
+             --out experimental-prometheus-rw --out influxdb={}/db?pushInterval=100ms \
+             --out opentelemetry",
             self.influx.url()
         );
         let env = [
             remote_write(&self.prometheus),
             ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "100ms".to_owned()),
+            ("K6_OTEL_GRPC_EXPORTER_ENDPOINT", self.otlp.address()),
+            ("K6_OTEL_GRPC_EXPORTER_INSECURE", "true".to_owned()),
+            ("K6_OTEL_EXPORT_INTERVAL", "100ms".to_owned()),
         ];
         start(
             target,
@@ -171,6 +203,10 @@ impl Everything {
         let received = self.prometheus.requests();
         assert_eq!(written(&received, "k6_http_reqs_total"), requests as f64);
         assert_eq!(stored(&self.influx.requests(), "http_reqs"), requests);
+        let received = self.otlp.requests();
+        for metric in ["http_reqs", "http_req_duration", "checks.total"] {
+            assert_eq!(exported(&received, metric), requests as f64, "{metric}");
+        }
         let lost =
             |line: &support::LogLine| line.msg.contains("dropped") || line.msg.contains("arrive");
         assert!(!finished.log().iter().any(lost), "{}", finished.account());
@@ -189,8 +225,9 @@ fn all_outputs_count_what_the_target_counts() {
     everything.check(&finished, 500);
     let written_to = format!("Prometheus remote write ({}/", everything.prometheus.url());
     let stored_in = format!("InfluxDBv1 ({})", everything.influx.url());
+    let exported_to = format!("opentelemetry (grpc, {})", everything.otlp.address());
     let finished = finished.prints(&written_to).prints(&stored_in);
-    finished.prints("csv (b.csv.gz)");
+    finished.prints("csv (b.csv.gz)").prints(&exported_to);
 }
 
 #[test]
@@ -295,6 +332,35 @@ fn influxdb_stores_what_the_target_counted() {
     ] {
         assert_eq!(influx.value("a-db", query), value, "{query}");
     }
+}
+
+#[test]
+fn otlp_by_http_counts_what_the_target_counts_also_under_its_old_name() {
+    let (target, folder) = (Target::start().expect("a target"), Folder::new());
+    let receiver = Receiver::taking();
+    let arguments = "-i 500 --vus 10 --out experimental-opentelemetry --tag run=one";
+    let run = start(&target, &folder, arguments, &otlp_by_http(&receiver));
+    let finished = run.finish().expect(0);
+    let warnings = finished.logged("warning");
+    assert!(warnings.len() == 1 && warnings[0].msg.contains("use --out opentelemetry"));
+    assert_eq!(target.requests(), 500);
+    let requests = receiver.requests();
+    for metric in ["http_reqs", "http_req_duration", "checks.total"] {
+        assert_eq!(exported(&requests, metric), 500.0, "{metric}");
+    }
+    // All there is of tags, and the five kinds of requests.
+    let (_, points) = otlp::read(&requests.last().expect("a request").body);
+    let of_requests = points.iter().filter(|point| point.metric == "http_reqs");
+    let turns: Vec<&str> = of_requests
+        .inspect(|point| assert_eq!(point.attributes["run"], "one"))
+        .map(|point| &*point.attributes["turn"])
+        .collect();
+    assert_eq!(turns.len(), 5, "{turns:?}");
+    let place = format!(
+        "opentelemetry (http/protobuf, {}/v1/metrics)",
+        receiver.url()
+    );
+    finished.prints(&place);
 }
 
 #[test]

@@ -8,6 +8,8 @@
 
 mod http;
 mod logfmt;
+#[path = "../../metrics/src/outputs/otlp.rs"]
+pub(crate) mod otlp;
 mod peers;
 mod process;
 #[path = "../../metrics/src/outputs/receiver.rs"]

@@ -7,10 +7,13 @@
 use std::{cell::RefCell, error::Error as _, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -27,6 +30,16 @@ use super::file::reason;
 
 /// How much of an answer is read.
 const ANSWER: usize = 1 << 20;
+/// What TLS calls HTTP/2.
+const H2: &[u8] = b"h2";
+
+/// The version of HTTP that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    /// Without asking for it first where there is no TLS, as gRPC does.
+    Http2,
+}
 
 /// Where requests go: the parts of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +163,7 @@ pub(super) struct TlsOptions {
 impl TlsOptions {
     /// # Errors
     /// Files that cannot be read, or do not hold what they should.
-    fn connector(&self) -> Result<TlsConnector, String> {
+    fn connector(&self, version: Version) -> Result<TlsConnector, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions: &[_] = match self.only_13 {
             true => &[&rustls::version::TLS13],
@@ -166,7 +179,7 @@ impl TlsOptions {
         } else {
             builder.with_root_certificates(self.trusted()?)
         };
-        let config = match &self.client {
+        let mut config = match &self.client {
             None => builder.with_no_client_auth(),
             Some((certificates, key)) => {
                 let chain = read_certificates(certificates)?;
@@ -177,6 +190,9 @@ impl TlsOptions {
                     .map_err(|error| bad(&error))?
             }
         };
+        if version == Version::Http2 {
+            config.alpn_protocols = vec![H2.to_vec()];
+        }
         Ok(TlsConnector::from(Arc::new(config)))
     }
 
@@ -263,14 +279,37 @@ pub(super) struct Post {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// Those before the body, and those after it.
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-type Sender = http1::SendRequest<Full<Bytes>>;
+/// A connection that takes requests.
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    async fn ready(&mut self) -> hyper::Result<()> {
+        match self {
+            Self::Http1(sender) => sender.ready().await,
+            Self::Http2(sender) => sender.ready().await,
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
+        }
+    }
+}
 
 /// Sends requests to one receiver. It belongs to one thread.
 pub(super) struct Client {
     endpoint: Endpoint,
+    version: Version,
     tls: Option<TlsConnector>,
     proxy: Option<Endpoint>,
     limit: Duration,
@@ -284,12 +323,14 @@ impl Client {
     /// Files of the TLS options that cannot be used; they are read only for `https`.
     pub(super) fn new(
         endpoint: Endpoint,
+        version: Version,
         tls: &TlsOptions,
         limit: Duration,
     ) -> Result<Self, String> {
-        let tls = endpoint.https.then(|| tls.connector()).transpose()?;
+        let tls = endpoint.https.then(|| tls.connector(version)).transpose()?;
         Ok(Self {
             endpoint,
+            version,
             tls,
             proxy: None,
             limit,
@@ -297,7 +338,7 @@ impl Client {
         })
     }
 
-    /// The same, by way of a proxy; it is spoken to without TLS.
+    /// The same, by way of a proxy; it is spoken to without TLS, and in HTTP/1.1.
     pub(super) fn through(mut self, proxy: Option<Endpoint>) -> Self {
         self.proxy = proxy;
         self
@@ -345,7 +386,7 @@ impl Client {
         // A request is one write: nothing to wait for.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return handshake(stream).await;
+            return handshake(stream, self.version).await;
         };
         if let Some(proxy) = &self.proxy {
             let tunnel = tunnel(&mut stream, &self.endpoint, proxy);
@@ -356,7 +397,12 @@ impl Client {
         let name =
             ServerName::try_from(self.endpoint.host.clone()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await;
-        handshake(stream.map_err(|error| reason(&error))?).await
+        let stream = stream.map_err(|error| reason(&error))?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        if self.version == Version::Http2 && agreed != Some(H2) {
+            return Err("the receiver does not speak HTTP/2 over TLS, which gRPC needs".to_owned());
+        }
+        handshake(stream, self.version).await
     }
 
     async fn send(
@@ -368,7 +414,11 @@ impl Client {
         *request.method_mut() = Method::POST;
         *request.headers_mut() = post.headers.clone();
         let mut target = post.path.clone();
-        if let Some(proxy) = &self.proxy
+        if self.version == Version::Http2 {
+            // What HTTP/1.1 has in `Host` is part of the target here.
+            let scheme = if self.endpoint.https { "https" } else { "http" };
+            target.insert_str(0, &format!("{scheme}://{}", self.endpoint.authority));
+        } else if let Some(proxy) = &self.proxy
             && !self.endpoint.https
         {
             target.insert_str(0, &format!("http://{}", self.endpoint.authority));
@@ -386,19 +436,27 @@ impl Client {
             Ok(uri) => uri,
             Err(_) => return Ok(Err(format!("{target:?} is no path"))),
         };
-        match HeaderValue::try_from(&self.endpoint.authority) {
-            Ok(host) => request.headers_mut().insert(header::HOST, host),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body: Limited<Incoming> = Limited::new(response.into_body(), ANSWER);
+        if self.version == Version::Http1 {
+            match HeaderValue::try_from(&self.endpoint.authority) {
+                Ok(host) => request.headers_mut().insert(header::HOST, host),
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+        }
+        let response = sender.send(request).await?;
+        let (head, body) = response.into_parts();
+        let body: Limited<Incoming> = Limited::new(body, ANSWER);
         let body = match body.collect().await {
-            Ok(body) => body.to_bytes(),
+            Ok(body) => body,
             Err(error) => return Ok(Err(error.to_string())),
         };
         self.idle.borrow_mut().push(sender);
-        Ok(Ok(Reply { status, body }))
+        let mut headers = head.headers;
+        headers.extend(body.trailers().cloned().unwrap_or_default());
+        Ok(Ok(Reply {
+            status: head.status.as_u16(),
+            headers,
+            body: body.to_bytes(),
+        }))
     }
 }
 
@@ -431,11 +489,23 @@ async fn tunnel(stream: &mut TcpStream, to: &Endpoint, proxy: &Endpoint) -> io::
 /// A connection, whose other half works on the runtime for as long as it lives.
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    version: Version,
 ) -> Result<Sender, String> {
-    let made = http1::handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = made.map_err(|error| words(&error))?;
-    tokio::spawn(connection);
-    Ok(sender)
+    let stream = TokioIo::new(stream);
+    match version {
+        Version::Http1 => {
+            let made = http1::handshake(stream).await;
+            let (sender, connection) = made.map_err(|error| words(&error))?;
+            tokio::spawn(connection);
+            Ok(Sender::Http1(sender))
+        }
+        Version::Http2 => {
+            let made = http2::handshake(TokioExecutor::new(), stream).await;
+            let (sender, connection) = made.map_err(|error| words(&error))?;
+            tokio::spawn(connection);
+            Ok(Sender::Http2(sender))
+        }
+    }
 }
 
 /// An error with its cause, which hyper leaves out.
@@ -536,7 +606,7 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::new(),
         };
-        let client = Client::new(endpoint, tls, Duration::from_secs(60))?;
+        let client = Client::new(endpoint, Version::Http1, tls, Duration::from_secs(60))?;
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build().unwrap();
         runtime
@@ -584,7 +654,9 @@ mod tests {
         let empty = empty.to_str().unwrap();
         let https = |tls: &TlsOptions| {
             let endpoint = Endpoint::parse("https://localhost/").unwrap();
-            Client::new(endpoint, tls, Duration::ZERO).err().unwrap()
+            Client::new(endpoint, Version::Http1, tls, Duration::ZERO)
+                .err()
+                .unwrap()
         };
         let tls = |path: &str| TlsOptions {
             roots: Some(path.to_owned()),
@@ -599,7 +671,7 @@ mod tests {
         assert_eq!(https(&tls), format!("{empty}: no certificate in it"));
         // Nothing is read where no TLS is spoken.
         let endpoint = Endpoint::parse("http://localhost/").unwrap();
-        assert!(Client::new(endpoint, &tls, Duration::ZERO).is_ok());
+        assert!(Client::new(endpoint, Version::Http1, &tls, Duration::ZERO).is_ok());
     }
 
     #[test]

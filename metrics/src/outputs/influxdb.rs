@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{
     OutputContext, OutputKind, Severity,
-    client::{Client, Endpoint, Post, Reply, TlsOptions, basic_auth, escape, unescape},
+    client::{Client, Endpoint, Post, Reply, TlsOptions, Version, basic_auth, escape, unescape},
     push::{Feed, Plan, Pusher},
     settings::{Setting, Settings},
 };
@@ -121,7 +121,7 @@ fn open(arg: &str, context: OutputContext) -> Result<Pusher, String> {
     let url = endpoint.url();
     let description = format!("InfluxDBv1 ({})", url.trim_end_matches('/'));
     let feed = Influx::new(context, &settings, &endpoint)?;
-    let client = Client::new(endpoint, &tls, LIMIT)?.through(proxy);
+    let client = Client::new(endpoint, Version::Http1, &tls, LIMIT)?.through(proxy);
     Pusher::start(description, feed, client, plan)
 }
 

@@ -11,6 +11,9 @@ mod file;
 mod fixture;
 mod influxdb;
 mod json;
+mod opentelemetry;
+#[cfg(test)]
+mod otlp;
 pub mod prometheus;
 mod proto;
 mod push;
@@ -137,4 +140,11 @@ pub struct OutputKind {
 }
 
 /// Every output that is told about samples.
-pub const OUTPUTS: &[OutputKind] = &[csv::KIND, remote_write::KIND, influxdb::KIND, json::KIND];
+pub const OUTPUTS: &[OutputKind] = &[
+    csv::KIND,
+    opentelemetry::OLD_KIND,
+    remote_write::KIND,
+    influxdb::KIND,
+    json::KIND,
+    opentelemetry::KIND,
+];

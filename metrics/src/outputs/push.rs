@@ -212,8 +212,13 @@ impl Output for Pusher {
 
 /// Now, in milliseconds since 1970.
 pub(super) fn unix_ms() -> i64 {
+    unix_ns() / 1_000_000
+}
+
+/// Now, in nanoseconds since 1970.
+pub(super) fn unix_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| since.as_millis() as i64)
+    now.map_or(0, |since| since.as_nanos() as i64)
 }
 
 async fn serve<F: Feed>(

@@ -22,6 +22,14 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    pub(crate) fn new(line: String, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
+        Self {
+            line,
+            headers,
+            body,
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
@@ -162,11 +170,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
             (name.to_lowercase(), value.trim().to_owned())
         })
         .collect();
-    let mut request = Received {
-        line,
-        headers,
-        body: Vec::new(),
-    };
+    let mut request = Received::new(line, headers, Vec::new());
     let length = request.header("content-length");
     request.body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut request.body).ok()?;

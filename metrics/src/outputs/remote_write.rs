@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     OutputContext, OutputKind, Severity,
-    client::{Client, Endpoint, Post, Reply, TlsOptions, basic_auth},
+    client::{Client, Endpoint, Post, Reply, TlsOptions, Version, basic_auth},
     prometheus::label_pairs,
     proto::Message,
     push::{Feed, Pending, Plan, Pusher, unix_ms},
@@ -129,7 +129,7 @@ fn open(context: OutputContext) -> Result<Pusher, String> {
     let tls = tls_options(&settings)?;
     let description = format!("Prometheus remote write ({})", endpoint.url());
     let feed = RemoteWrite::new(context, &settings, &endpoint)?;
-    let client = Client::new(endpoint, &tls, LIMIT)?;
+    let client = Client::new(endpoint, Version::Http1, &tls, LIMIT)?;
     let plan = Plan::every(interval.unwrap_or(Duration::from_secs(5)));
     Pusher::start(description, feed, client, plan)
 }

@@ -370,8 +370,11 @@ fn feed(run: &Run) -> Influx {
 }
 
 fn reply(status: u16) -> Result<Reply, String> {
-    let body = Bytes::new();
-    Ok(Reply { status, body })
+    Ok(Reply {
+        status,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    })
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn start(run: &Run, receiver: &Receiver, limit: Duration, plan: Plan) -> Pusher 
     let settings = Settings::read(&run.context, KIND.name, SETTINGS);
     let endpoint = Endpoint::parse(&receiver.url()).unwrap();
     let feed = RemoteWrite::new(run.context.clone(), &settings, &endpoint).unwrap();
-    let client = Client::new(endpoint, &TlsOptions::default(), limit).unwrap();
+    let client = Client::new(endpoint, Version::Http1, &TlsOptions::default(), limit).unwrap();
     Pusher::start("rw (test)".to_owned(), feed, client, plan).unwrap()
 }
 
