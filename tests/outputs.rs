@@ -3,12 +3,22 @@
 
 mod support;
 
-use std::{collections::BTreeMap, io::Read};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use prost::Message;
 use support::{
-    Answer, Finished, Folder, Influx, Launch, Prometheus, Received, Receiver, Running, Target,
-    otlp::{self, GrpcReceiver},
+    Answer, Finished, Folder, Influx, Launch, Nginx, PATIENCE, Prometheus, Receiver, Running,
+    Target,
+    arrived::{self, Arrived, Tags},
+    free_port,
+    otlp::{GrpcAnswer, GrpcReceiver},
+    request,
 };
 
 const SCRIPT: &str = "import http from 'k6/http';
@@ -21,137 +31,80 @@ export default function () {
 }";
 
 /// An agent with outputs, on its way.
-fn start(target: &Target, folder: &Folder, arguments: &str, env: &[(&str, String)]) -> Running {
-    folder.write("script.js", SCRIPT);
+fn start(target: &str, folder: &Folder, arguments: &str, env: &[(&str, String)]) -> Running {
+    if !folder.file("script.js").exists() {
+        folder.write("script.js", SCRIPT);
+    }
     let launch = Launch::volley(folder.path())
         .words("run script.js")
-        .words(&format!("-e TARGET={} {arguments}", target.url()));
+        .words(&format!("-e TARGET={target} {arguments}"));
     let launch = env
         .iter()
         .fold(launch, |launch, (name, value)| launch.env(name, value));
     launch.start()
 }
 
-fn remote_write(receiver: &Receiver) -> (&'static str, String) {
-    (
-        "K6_PROMETHEUS_RW_SERVER_URL",
-        format!("{}/api/v1/write", receiver.url()),
-    )
+/// Settings of remote write, which sends often.
+fn remote_write(port: u16) -> [(&'static str, String); 2] {
+    [
+        (
+            "K6_PROMETHEUS_RW_SERVER_URL",
+            format!("http://127.0.0.1:{port}/api/v1/write"),
+        ),
+        ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "10ms".to_owned()),
+    ]
 }
 
-// === What arrived ===
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
+/// The same in OTLP by gRPC.
+fn otlp_by_grpc(port: u16) -> [(&'static str, String); 3] {
+    [
+        (
+            "K6_OTEL_GRPC_EXPORTER_ENDPOINT",
+            format!("127.0.0.1:{port}"),
+        ),
+        ("K6_OTEL_GRPC_EXPORTER_INSECURE", "true".to_owned()),
+        ("K6_OTEL_EXPORT_INTERVAL", "10ms".to_owned()),
+    ]
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
-
-/// The sum of the last values of the series of that name.
-fn written(requests: &[Received], name: &str) -> f64 {
-    let mut last: BTreeMap<Vec<Label>, Sample> = BTreeMap::new();
-    for request in requests {
-        let body = snap::raw::Decoder::new().decompress_vec(&request.body);
-        let request = WriteRequest::decode(&*body.expect("snappy")).expect("a write request");
-        for series in request.timeseries {
-            let [sample] = &series.samples[..] else {
-                panic!("one sample: {series:?}")
-            };
-            if series.labels.iter().any(|label| label.value == name) {
-                let before = last.insert(series.labels, sample.clone());
-                assert!(before.is_none_or(|before| before.timestamp < sample.timestamp));
-            }
-        }
-    }
-    last.values().map(|sample| sample.value).sum()
-}
-
-/// Settings of an output in OTLP by HTTP, which sends often.
-fn otlp_by_http(receiver: &Receiver) -> [(&'static str, String); 4] {
+/// The same in OTLP by HTTP.
+fn otlp_by_http(port: u16) -> [(&'static str, String); 4] {
     [
         ("K6_OTEL_EXPORTER_PROTOCOL", "http/protobuf".to_owned()),
         (
             "K6_OTEL_HTTP_EXPORTER_ENDPOINT",
-            format!("127.0.0.1:{}", receiver.port),
+            format!("127.0.0.1:{port}"),
         ),
         ("K6_OTEL_HTTP_EXPORTER_INSECURE", "true".to_owned()),
-        ("K6_OTEL_EXPORT_INTERVAL", "100ms".to_owned()),
+        ("K6_OTEL_EXPORT_INTERVAL", "10ms".to_owned()),
     ]
 }
 
-/// The sum of the last values of the series of a metric in OTLP; of a trend, how many values.
-fn exported(requests: &[Received], metric: &str) -> f64 {
-    let last = otlp::last(requests, metric).into_iter();
-    last.map(|value| match value {
-        otlp::Value::Sum(value) => value,
-        otlp::Value::Count(count) => count as f64,
-        otlp::Value::Histogram { count, .. } => count as f64,
-        otlp::Value::Gauge(_) => panic!("{metric} is a gauge"),
-    })
-    .sum()
+/// `--out` for all that send, InfluxDB at that port.
+fn senders(influx: u16) -> String {
+    format!(
+        "--out experimental-prometheus-rw --out opentelemetry \
+         --out influxdb=http://127.0.0.1:{influx}/db?pushInterval=10ms"
+    )
 }
 
-/// How many points of a measurement have arrived, those that came twice counted twice.
-fn stored(requests: &[Received], measurement: &str) -> usize {
-    let begin = format!("{measurement},");
-    let count = |request: &Received| {
-        let text = String::from_utf8_lossy(&request.body);
-        text.lines().filter(|line| line.starts_with(&begin)).count()
-    };
-    requests.iter().map(count).sum()
-}
+// === All at once ===
 
-/// How many rows of a CSV file are of that metric.
-fn rows(text: &str, metric: &str) -> usize {
-    let begin = format!("{metric},");
-    text.lines().filter(|line| line.starts_with(&begin)).count()
-}
-
-/// How many points of a JSON file are of that metric.
-fn points(text: &str, metric: &str) -> usize {
-    let begin = format!("{{\"metric\":\"{metric}\",\"type\":\"Point\"");
-    text.lines().filter(|line| line.starts_with(&begin)).count()
-}
-
-fn unpacked(folder: &Folder, name: &str) -> String {
-    let file = std::fs::File::open(folder.file(name)).expect("a file");
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_string(&mut text)
-        .expect("a whole compressed file");
-    text
-}
-
-/// Several outputs at once, and their receivers.
+/// Every output at once, some of them twice, and their receivers.
 struct Everything {
     folder: Folder,
     prometheus: Receiver,
     influx: Receiver,
     otlp: GrpcReceiver,
+    port: u16,
+}
+
+/// What a run with all outputs has left behind.
+struct Ended<'a> {
+    everything: &'a Everything,
+    finished: Finished,
+    /// The page for Prometheus with the last values.
+    page: String,
 }
 
 impl Everything {
@@ -161,23 +114,19 @@ impl Everything {
             prometheus: Receiver::taking(),
             influx: Receiver::taking(),
             otlp: GrpcReceiver::taking(),
+            port: free_port(),
         }
     }
 
-    fn start(&self, target: &Target, arguments: &str) -> Running {
+    fn start(&self, target: &str, arguments: &str) -> Running {
         let outputs = format!(
-            "--out json=a.json --out csv=a.csv --out csv=b.csv.gz --out json=b.json.gz \
-             --out experimental-prometheus-rw --out influxdb={}/db?pushInterval=100ms \
-             --out opentelemetry",
-            self.influx.url()
+            "--out json=a.json --out csv=a.csv --out csv=b.csv.gz --out json=b.json.gz {} \
+             --out prometheus=namespace=k6&linger=10m&port={}",
+            senders(self.influx.port),
+            self.port
         );
-        let env = [
-            remote_write(&self.prometheus),
-            ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "100ms".to_owned()),
-            ("K6_OTEL_GRPC_EXPORTER_ENDPOINT", self.otlp.address()),
-            ("K6_OTEL_GRPC_EXPORTER_INSECURE", "true".to_owned()),
-            ("K6_OTEL_EXPORT_INTERVAL", "100ms".to_owned()),
-        ];
+        let mut env = remote_write(self.prometheus.port).to_vec();
+        env.extend(otlp_by_grpc(self.otlp.port));
         start(
             target,
             &self.folder,
@@ -186,63 +135,226 @@ impl Everything {
         )
     }
 
-    /// Checks that all counted the same.
+    /// Takes the page with the last values, for which the agent lingers, and waits for the end.
     #[track_caller]
-    fn check(&self, finished: &Finished, requests: u64) {
-        assert_eq!(finished.summary("http_reqs"), requests as f64);
-        let requests = requests as usize;
-        for metric in ["http_reqs", "http_req_duration"] {
-            assert_eq!(points(&self.folder.read("a.json"), metric), requests);
-            assert_eq!(
-                points(&unpacked(&self.folder, "b.json.gz"), metric),
-                requests
-            );
-            assert_eq!(rows(&self.folder.read("a.csv"), metric), requests);
-            assert_eq!(rows(&unpacked(&self.folder, "b.csv.gz"), metric), requests);
+    fn finish(&self, mut run: Running, code: i32) -> Ended<'_> {
+        run.until_printed("http_reqs");
+        let reply = request(self.port, "GET", "/metrics", None, PATIENCE).expect("a page");
+        Ended {
+            everything: self,
+            finished: run.finish().expect(code),
+            page: reply.body,
         }
-        let received = self.prometheus.requests();
-        assert_eq!(written(&received, "k6_http_reqs_total"), requests as f64);
-        assert_eq!(stored(&self.influx.requests(), "http_reqs"), requests);
-        let received = self.otlp.requests();
-        for metric in ["http_reqs", "http_req_duration", "checks.total"] {
-            assert_eq!(exported(&received, metric), requests as f64, "{metric}");
-        }
-        let lost =
-            |line: &support::LogLine| line.msg.contains("dropped") || line.msg.contains("arrive");
-        assert!(!finished.log().iter().any(lost), "{}", finished.account());
     }
 }
 
-// === Tests ===
+impl Ended<'_> {
+    /// What each output says of a metric of that name.
+    #[track_caller]
+    fn all(&self, metric: &str) -> Vec<(&'static str, Arrived)> {
+        let Everything {
+            folder,
+            prometheus,
+            influx,
+            otlp,
+            ..
+        } = self.everything;
+        // Only some kinds tell remote write and the page how many values there were.
+        let counter = matches!(metric, "http_reqs" | "iterations");
+        let mut all = vec![
+            ("json", arrived::json(&folder.file("a.json"), metric)),
+            ("json.gz", arrived::json(&folder.file("b.json.gz"), metric)),
+            ("csv", arrived::csv(&folder.file("a.csv"), metric)),
+            ("csv.gz", arrived::csv(&folder.file("b.csv.gz"), metric)),
+            ("influxdb", arrived::influx(&influx.requests(), metric)),
+        ];
+        let (name, family) = match metric {
+            "http_req_failed" => ("http_req_failed.total", "k6_http_req_failed_count"),
+            "http_req_duration" => (metric, "k6_http_req_duration_count"),
+            _ => (metric, &*format!("k6_{metric}")),
+        };
+        all.push((
+            "opentelemetry",
+            arrived::opentelemetry(&otlp.requests(), name),
+        ));
+        all.push(("prometheus", arrived::page(&self.page, family)));
+        if counter {
+            let family = format!("k6_{metric}_total");
+            let received = prometheus.requests();
+            let written = arrived::remote_write(&received, &family);
+            all.push(("experimental-prometheus-rw", written));
+        }
+        all
+    }
+
+    /// Checks that all counted the same, and lost nothing.
+    #[track_caller]
+    fn check(&self, requests: u64) {
+        assert_eq!(self.finished.summary("http_reqs"), requests as f64);
+        for metric in ["http_reqs", "http_req_duration", "http_req_failed"] {
+            for (output, arrived) in self.all(metric) {
+                assert_eq!(arrived.total, requests as f64, "{metric} of {output}");
+            }
+        }
+        let lost = ["dropped", "arrive", "written", "rejected"];
+        for line in self.finished.log() {
+            assert!(!lost.iter().any(|word| line.msg.contains(word)), "{line:?}");
+        }
+    }
+}
 
 #[test]
 fn all_outputs_count_what_the_target_counts() {
     let (target, everything) = (Target::start().expect("a target"), Everything::new());
-    let run = everything.start(&target, "-i 500 --vus 10");
-    let finished = run.finish().expect(0);
+    let run = everything.start(&target.url(), "-i 500 --vus 10");
+    let ended = everything.finish(run, 0);
     assert_eq!(target.requests(), 500);
-    assert_eq!(finished.stderr, "");
-    everything.check(&finished, 500);
-    let written_to = format!("Prometheus remote write ({}/", everything.prometheus.url());
-    let stored_in = format!("InfluxDBv1 ({})", everything.influx.url());
-    let exported_to = format!("opentelemetry (grpc, {})", everything.otlp.address());
-    let finished = finished.prints(&written_to).prints(&stored_in);
-    finished.prints("csv (b.csv.gz)").prints(&exported_to);
+    assert_eq!(ended.finished.stderr, "");
+    ended.check(500);
+    let Everything {
+        prometheus,
+        influx,
+        otlp,
+        ..
+    } = &everything;
+    let mut finished = ended.finished;
+    for text in [
+        format!("Prometheus remote write ({}/", prometheus.url()),
+        format!("InfluxDBv1 ({})", influx.url()),
+        format!("opentelemetry (grpc, {})", otlp.address()),
+        "csv (b.csv.gz)".to_owned(),
+        "json (b.json.gz)".to_owned(),
+    ] {
+        finished = finished.prints(&text);
+    }
+}
+
+#[test]
+fn all_outputs_count_what_nginx_has_logged() {
+    let Some(nginx) = Nginx::start() else {
+        return;
+    };
+    let everything = Everything::new();
+    let url = format!("http://127.0.0.1:{}", nginx.port);
+    let run = everything.start(&url, "-i 2000 --vus 20");
+    let ended = everything.finish(run, 0);
+    assert_eq!(nginx.requests(), 2000);
+    ended.check(2000);
 }
 
 #[test]
 fn all_outputs_count_what_the_target_counts_when_a_signal_ends_the_run() {
     let (target, everything) = (Target::start().expect("a target"), Everything::new());
-    let mut run = everything.start(&target, "-d 10m --vus 10");
+    let mut run = everything.start(&target.url(), "-d 10m --vus 10");
     run.until("load", |_| (target.requests() > 500).then_some(()));
     run.terminate();
+    let ended = everything.finish(run, 105);
     // What VUs were waiting for when the signal came is counted by the target alone.
-    let finished = run.finish().expect(105);
-    let counted = finished.summary("http_reqs") as u64;
-    assert!((500..=target.requests()).contains(&counted), "{counted}");
+    let counted = ended.finished.summary("http_reqs") as u64;
+    assert!((491..=target.requests()).contains(&counted), "{counted}");
     assert!(target.requests() - counted <= 10, "at most one for each VU");
-    everything.check(&finished, counted);
+    ended.check(counted);
 }
+
+#[test]
+fn all_outputs_count_what_was_answered_before_a_signal() {
+    let (target, everything) = (Target::start().expect("a target"), Everything::new());
+    let script = "import http from 'k6/http';
+        export default function () {
+          for (let n = 0; n < 50; n++) http.get(__ENV.TARGET);
+          http.get(`${__ENV.TARGET}/delay/3600000`);
+        }";
+    everything.folder.write("script.js", script);
+    let mut run = everything.start(&target.url(), "-d 10m --vus 4");
+    // Fifty that are answered, and one that is not, of each VU.
+    run.until("all requests", |_| {
+        (target.requests() == 4 * 51).then_some(())
+    });
+    run.terminate();
+    everything.finish(run, 105).check(200);
+}
+
+#[test]
+fn all_outputs_are_told_the_same_tags() {
+    let (target, everything) = (Target::start().expect("a target"), Everything::new());
+    let script = "import http from 'k6/http';
+        import exec from 'k6/execution';
+        export const options = { systemTags: ['method', 'status', 'scenario', 'vu', 'iter'] };
+        export default function () {
+          exec.vu.metrics.tags.mine = 'all';
+          http.get(__ENV.TARGET, { tags: { turn: `${__ITER % 2}` } });
+        }";
+    everything.folder.write("script.js", script);
+    let run = everything.start(&target.url(), "-i 4 --tag run=one --tag place=here");
+    let ended = everything.finish(run, 0);
+    assert_eq!(ended.finished.stderr, "");
+    let pairs = |pairs: &[(&str, &str)]| -> Tags {
+        let own = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        pairs.iter().map(own).collect()
+    };
+    let series = ["0", "1"].map(|turn| {
+        pairs(&[
+            ("method", "GET"),
+            ("mine", "all"),
+            ("place", "here"),
+            ("run", "one"),
+            ("scenario", "default"),
+            ("status", "200"),
+            ("turn", turn),
+        ])
+    });
+    let metadata = ["0", "1", "2", "3"].map(|iter| pairs(&[("iter", iter), ("vu", "1")]));
+    for (output, arrived) in ended.all("http_reqs") {
+        assert_eq!(arrived.series, BTreeSet::from(series.clone()), "{output}");
+        // Who tells of series only has no place for what single samples have.
+        let single = ["json", "json.gz", "csv", "csv.gz", "influxdb"].contains(&output);
+        let expected = if single { &metadata[..] } else { &[] };
+        let expected: BTreeSet<Tags> = expected.iter().cloned().collect();
+        assert_eq!(arrived.metadata, expected, "{output}");
+    }
+}
+
+// === Files ===
+
+#[test]
+fn files_are_packed_and_written_as_the_settings_say() {
+    let (target, folder) = (Target::start().expect("a target"), Folder::new());
+    let config = "{\"collectors\": {\"csv\": {\"file_name\": \"c.csv.gz\", \
+                  \"save_interval\": \"10ms\", \"timeFormat\": \"unix\"}}}";
+    folder.write("config.json", config);
+    let env = [("K6_CSV_TIME_FORMAT", "rfc3339_nano".to_owned())];
+    let arguments = "-i 50 -c config.json --out csv --out csv=fileName=d.csv,timeFormat=unix_milli \
+                     --out json=e.json.gz";
+    let run = start(&target.url(), &folder, arguments, &env);
+    let finished = run.finish().expect(0);
+    assert_eq!(finished.stderr, "");
+    let finished = finished.prints("csv (c.csv.gz), csv (d.csv), json (e.json.gz)");
+    assert_eq!(finished.summary("http_reqs"), 50.0);
+    for name in ["c.csv.gz", "d.csv", "e.json.gz"] {
+        let path = folder.file(name);
+        let begin = std::fs::read(&path).expect("a file");
+        assert_eq!(begin.starts_with(&[0x1f, 0x8b]), name.ends_with(".gz"));
+        let arrived = match name {
+            "e.json.gz" => arrived::json(&path, "http_reqs"),
+            _ => arrived::csv(&path, "http_reqs"),
+        };
+        assert_eq!(arrived.total, 50.0, "{name}");
+    }
+    // The environment wins over the file, and the argument over both.
+    let time = |name: &str| {
+        let text = arrived::text(&folder.file(name));
+        let row = text.lines().nth(1).expect("a row").split(',').nth(1);
+        row.expect("a time").to_owned()
+    };
+    let (named, counted) = (time("c.csv.gz"), time("d.csv"));
+    assert!(named.contains('T') && named.contains('.'), "{named}");
+    assert!(
+        counted.len() == 13 && counted.parse::<u64>().is_ok(),
+        "{counted}"
+    );
+}
+
+// === Receivers ===
 
 #[test]
 fn prometheus_stores_what_the_target_counted() {
@@ -256,7 +368,7 @@ fn prometheus_stores_what_the_target_counted() {
         ("K6_PROMETHEUS_RW_TREND_STATS", "count,max".to_owned()),
     ];
     let arguments = "-i 2000 --vus 10 --out experimental-prometheus-rw";
-    let run = start(&target, &folder, arguments, &env);
+    let run = start(&target.url(), &folder, arguments, &env);
     let finished = run.finish().expect(0);
     assert_eq!(finished.stderr, "");
     assert_eq!(target.requests(), 2000);
@@ -281,7 +393,9 @@ fn prometheus_stores_native_histograms_and_ends_of_series() {
     let (target, folder) = (Target::start().expect("a target"), Folder::new());
     let mut env = vec![("K6_PROMETHEUS_RW_SERVER_URL", prometheus.write_url())];
     let arguments = "-i 300 --vus 3 --out experimental-prometheus-rw --features native-histograms";
-    let finished = start(&target, &folder, arguments, &env).finish().expect(0);
+    let finished = start(&target.url(), &folder, arguments, &env)
+        .finish()
+        .expect(0);
     assert_eq!(finished.stderr, "");
     let series = "k6_http_req_duration_seconds{k6_feature_native_histograms=\"true\"}";
     for (expression, value) in [
@@ -295,7 +409,9 @@ fn prometheus_stores_native_histograms_and_ends_of_series() {
     }
     env.push(("K6_PROMETHEUS_RW_STALE_MARKERS", "true".to_owned()));
     let arguments = "-i 10 --tag run=two --out experimental-prometheus-rw";
-    start(&target, &folder, arguments, &env).finish().expect(0);
+    start(&target.url(), &folder, arguments, &env)
+        .finish()
+        .expect(0);
     assert_eq!(prometheus.value("k6_iterations_total{run=\"two\"}"), None);
     let before = "sum(last_over_time(k6_iterations_total{run=\"two\"}[1h]))";
     assert_eq!(prometheus.value(before), Some(10.0));
@@ -313,7 +429,9 @@ fn influxdb_stores_what_the_target_counted() {
          --out influxdb={}/a-db?tagsAsFields=vu:int&tagsAsFields=url",
         influx.url()
     );
-    let finished = start(&target, &folder, &arguments, &[]).finish().expect(0);
+    let finished = start(&target.url(), &folder, &arguments, &[])
+        .finish()
+        .expect(0);
     assert_eq!(finished.stderr, "");
     assert_eq!(target.requests(), 2000);
     for (query, value) in [
@@ -338,24 +456,22 @@ fn influxdb_stores_what_the_target_counted() {
 fn otlp_by_http_counts_what_the_target_counts_also_under_its_old_name() {
     let (target, folder) = (Target::start().expect("a target"), Folder::new());
     let receiver = Receiver::taking();
-    let arguments = "-i 500 --vus 10 --out experimental-opentelemetry --tag run=one";
-    let run = start(&target, &folder, arguments, &otlp_by_http(&receiver));
+    let arguments = "-i 500 --vus 10 --out experimental-opentelemetry";
+    let run = start(
+        &target.url(),
+        &folder,
+        arguments,
+        &otlp_by_http(receiver.port),
+    );
     let finished = run.finish().expect(0);
     let warnings = finished.logged("warning");
     assert!(warnings.len() == 1 && warnings[0].msg.contains("use --out opentelemetry"));
     assert_eq!(target.requests(), 500);
     let requests = receiver.requests();
     for metric in ["http_reqs", "http_req_duration", "checks.total"] {
-        assert_eq!(exported(&requests, metric), 500.0, "{metric}");
+        let arrived = arrived::opentelemetry(&requests, metric);
+        assert_eq!(arrived.total, 500.0, "{metric}");
     }
-    // All there is of tags, and the five kinds of requests.
-    let (_, points) = otlp::read(&requests.last().expect("a request").body);
-    let of_requests = points.iter().filter(|point| point.metric == "http_reqs");
-    let turns: Vec<&str> = of_requests
-        .inspect(|point| assert_eq!(point.attributes["run"], "one"))
-        .map(|point| &*point.attributes["turn"])
-        .collect();
-    assert_eq!(turns.len(), 5, "{turns:?}");
     let place = format!(
         "opentelemetry (http/protobuf, {}/v1/metrics)",
         receiver.url()
@@ -363,44 +479,166 @@ fn otlp_by_http_counts_what_the_target_counts_also_under_its_old_name() {
     finished.prints(&place);
 }
 
-#[test]
-fn receivers_that_fail_do_not_fail_the_run() {
-    let (target, folder) = (Target::start().expect("a target"), Folder::new());
-    let receiver = Receiver::start(|_, _| Answer::Status(500));
-    let env = [
-        remote_write(&receiver),
-        ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "10ms".to_owned()),
-    ];
-    let arguments = "-i 300 --out experimental-prometheus-rw";
-    let finished = start(&target, &folder, arguments, &env).finish().expect(0);
-    assert_eq!(finished.summary("http_reqs"), 300.0);
-    let errors = finished.logged("error");
-    let (last, failures) = errors.split_last().expect("errors");
-    let text = "Failed to send the time series data to the endpoint";
-    assert!(!failures.is_empty() && failures.iter().all(|line| line.msg == text));
-    assert!(
-        last.msg
-            .contains(" series did not arrive: got status code: 500"),
-        "{}",
-        last.msg
-    );
+// === Receivers that are slow, dead or broken ===
+
+/// How many samples and series there are in a file of JSON lines: what is missing where nothing
+/// arrives. Series of remote write do not differ in empty tags.
+struct Measured {
+    samples: usize,
+    series: usize,
+    written: usize,
 }
 
-#[test]
-fn a_receiver_that_never_answers_holds_nothing_up_but_the_end() {
+impl Measured {
+    fn of(folder: &Folder) -> Self {
+        let points = arrived::json_points(&folder.file("a.json"));
+        let series = |with_empty: bool| {
+            let series = points.iter().map(|point| {
+                let tags = point["data"]["tags"].as_object().expect("tags").iter();
+                let tags = tags.filter(|(_, value)| with_empty || *value != "");
+                let tags: Tags = tags
+                    .map(|(key, value)| (key.clone(), value.to_string()))
+                    .collect();
+                (point["metric"].to_string(), tags)
+            });
+            series.collect::<BTreeSet<_>>().len()
+        };
+        Self {
+            samples: points.len(),
+            series: series(true),
+            written: series(false),
+        }
+    }
+
+    /// Checks that the end of a run said all of it, with the reason.
+    #[track_caller]
+    fn said_lost(&self, finished: &Finished, reasons: [&str; 3]) {
+        let Self {
+            samples,
+            series,
+            written,
+        } = self;
+        for ((output, text), reason) in [
+            (
+                "Prometheus remote write (",
+                format!("): the last values of {written} series did not arrive: "),
+            ),
+            (
+                "InfluxDBv1 (",
+                format!("): {samples} samples were not written: "),
+            ),
+            (
+                "opentelemetry (",
+                format!("): the last values of {series} series did not arrive: "),
+            ),
+        ]
+        .iter()
+        .zip(reasons)
+        {
+            let says = |line: &support::LogLine| {
+                let told = line.msg.strip_prefix(output);
+                let told = told.and_then(|rest| rest.split_once(text.as_str()));
+                told.is_some_and(|(_, rest)| rest.contains(reason))
+            };
+            let said = finished.logged("error").iter().any(says);
+            assert!(said, "{output}…{text}{reason}{}", finished.account());
+        }
+    }
+}
+
+/// A run of 300 iterations whose values go to receivers that take none.
+#[track_caller]
+fn without_receivers(influx: u16, env: &[(&'static str, String)]) -> (Finished, Measured) {
     let (target, folder) = (Target::start().expect("a target"), Folder::new());
-    let receiver = Receiver::start(|_, _| Answer::Silence);
-    let env = [
-        remote_write(&receiver),
-        ("K6_PROMETHEUS_RW_PUSH_INTERVAL", "10ms".to_owned()),
-    ];
-    // The second receiver shares the end with the first.
-    let arguments = "-i 300 --out experimental-prometheus-rw --out experimental-prometheus-rw";
-    let mut run = start(&target, &folder, arguments, &env);
-    run.until_logged("no answer within 5s");
+    let arguments = format!("-i 300 --vus 5 --out json=a.json {}", senders(influx));
+    let run = start(&target.url(), &folder, &arguments, env);
+    // Nothing of it is a failure of the run.
     let finished = run.finish().expect(0);
     assert_eq!(target.requests(), 300);
     assert_eq!(finished.summary("http_reqs"), 300.0);
-    let lost = |line: &&support::LogLine| line.msg.contains("series did not arrive");
-    assert_eq!(finished.logged("error").iter().filter(lost).count(), 2);
+    assert_eq!(finished.summary("iterations"), 300.0);
+    let lines = arrived::json(&folder.file("a.json"), "http_reqs");
+    assert_eq!(lines.total, 300.0, "the others lose nothing");
+    (finished, Measured::of(&folder))
+}
+
+#[test]
+fn receivers_that_fail_do_not_fail_the_run() {
+    let receiver = Receiver::start(|_, _| Answer::Status(500));
+    let mut env = remote_write(receiver.port).to_vec();
+    env.extend(otlp_by_http(receiver.port));
+    let (finished, measured) = without_receivers(receiver.port, &env);
+    let reasons = ["got status code: 500", "status 500", "status 500"];
+    measured.said_lost(&finished, reasons);
+    for message in [
+        "Failed to send the time series data to the endpoint",
+        "InfluxDB: Couldn't write stats",
+        "OpenTelemetry: the metrics were not exported",
+    ] {
+        let said = finished
+            .logged("error")
+            .iter()
+            .any(|line| line.msg == message);
+        assert!(said, "{message}{}", finished.account());
+    }
+}
+
+#[test]
+fn receivers_that_are_not_there_do_not_fail_the_run() {
+    let nobody = free_port();
+    let mut env = remote_write(nobody).to_vec();
+    env.extend(otlp_by_grpc(nobody));
+    let (finished, measured) = without_receivers(nobody, &env);
+    measured.said_lost(&finished, ["connection refused"; 3]);
+}
+
+#[test]
+fn receivers_that_never_answer_hold_nothing_up_but_the_end() {
+    let receiver = Receiver::start(|_, _| Answer::Silence);
+    let otlp = GrpcReceiver::start(|_| GrpcAnswer::Silence);
+    let mut env = remote_write(receiver.port).to_vec();
+    env.extend(otlp_by_grpc(otlp.port));
+    let (finished, measured) = without_receivers(receiver.port, &env);
+    measured.said_lost(&finished, ["no answer within 5s"; 3]);
+}
+
+#[test]
+fn iterations_go_on_while_receivers_take_their_time_and_nothing_is_lost() {
+    let (target, folder) = (Target::start().expect("a target"), Folder::new());
+    let open = Arc::new(AtomicBool::new(false));
+    let slow = || {
+        let open = open.clone();
+        Receiver::start(move |_, _| {
+            while !open.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Answer::Status(204)
+        })
+    };
+    let [prometheus, influx, otlp] = [slow(), slow(), slow()];
+    let mut env = remote_write(prometheus.port).to_vec();
+    env.extend(otlp_by_http(otlp.port));
+    let arguments = format!("-d 10m --vus 5 {}", senders(influx.port));
+    let mut run = start(&target.url(), &folder, &arguments, &env);
+    // All three hold a request, and the load does not mind.
+    for receiver in [&prometheus, &influx, &otlp] {
+        receiver.until(1);
+    }
+    let before = target.requests();
+    run.until("load", |_| {
+        (target.requests() > before + 2000).then_some(())
+    });
+    run.terminate();
+    open.store(true, Ordering::SeqCst);
+    let finished = run.finish().expect(105);
+    let counted = finished.summary("http_reqs");
+    assert!(counted >= before as f64 + 1990.0);
+    for arrived in [
+        arrived::remote_write(&prometheus.requests(), "k6_http_reqs_total"),
+        arrived::influx(&influx.requests(), "http_reqs"),
+        arrived::opentelemetry(&otlp.requests(), "http_reqs"),
+    ] {
+        assert_eq!(arrived.total, counted);
+        assert_eq!(arrived.series.len(), 5);
+    }
 }

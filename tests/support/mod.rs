@@ -6,6 +6,7 @@
 // Each test target takes what it needs.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod arrived;
 mod http;
 mod logfmt;
 #[path = "../../metrics/src/outputs/otlp.rs"]

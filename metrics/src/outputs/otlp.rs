@@ -257,9 +257,10 @@ pub(crate) fn read(body: &[u8]) -> (BTreeMap<String, String>, Vec<Point>) {
     (pairs(resource.resource.expect("it").attributes), points)
 }
 
-/// The last values of the series of a metric. Checks that no series goes back in time.
+/// The attributes and the last values of the series of a metric. Checks that no series goes back
+/// in time.
 #[track_caller]
-pub(crate) fn last(requests: &[Received], metric: &str) -> Vec<Value> {
+pub(crate) fn last(requests: &[Received], metric: &str) -> Vec<(BTreeMap<String, String>, Value)> {
     let mut last: BTreeMap<BTreeMap<String, String>, Point> = BTreeMap::new();
     for request in requests {
         for point in read(&request.body).1 {
@@ -272,7 +273,9 @@ pub(crate) fn last(requests: &[Received], metric: &str) -> Vec<Value> {
             }
         }
     }
-    last.into_values().map(|point| point.value).collect()
+    last.into_iter()
+        .map(|(attributes, point)| (attributes, point.value))
+        .collect()
 }
 
 // === The receiver ===

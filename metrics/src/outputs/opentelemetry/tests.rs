@@ -444,7 +444,8 @@ fn every_export_has_every_series_cumulative() {
     assert_eq!(lines(&requests[0]), all(3));
     assert_eq!(lines(&requests[1]), all(3));
     assert_eq!(lines(requests.last().unwrap()), all(7));
-    assert_eq!(otlp::last(&requests, "iterations"), [Got::Sum(7.0)]);
+    let last = otlp::last(&requests, "iterations");
+    assert_eq!(last, [(BTreeMap::new(), Got::Sum(7.0))]);
 }
 
 #[test]
