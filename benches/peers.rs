@@ -1,6 +1,6 @@
 //! Speed and memory of the whole program, as ratios to a peer in the same run: see `README.md`.
 //!
-//! `cargo bench --bench peers [PART…]` runs all parts or the named ones. Absolute times vary from
+//! `cargo bench --bench peers -- [PART…]` runs all parts or the named ones. Absolute times vary from
 //! machine to machine and from minute to minute; a ratio to `wrk`, measured in turns against the
 //! same nginx, does not, and CPU time varies less than wall time. Each part prints what it
 //! measured beside its budget, and the exit code says whether all budgets hold.
@@ -31,6 +31,10 @@ const PARTS: &[Part] = &[
     ("memory", memory),
     ("sharing", sharing),
     ("scrape", scrape),
+    ("rate", rate),
+    ("highest", highest),
+    ("starved", starved),
+    ("flat", flat),
 ];
 
 /// A measured figure and its budget.
@@ -218,6 +222,127 @@ fn scrape(bench: &Bench) -> Vec<Figure> {
     ]
 }
 
+/// How punctual 10,000 starts a second are, and what the peer makes of the same nginx.
+fn rate(bench: &Bench) -> Vec<Figure> {
+    let peer = run(Command::new("wrk").args(["-t1", "-c200", "-d5s", &bench.url]));
+    let page = bench.at_rate(10_000, "10s", 200);
+    let sent = bench.exported("http_reqs", "count");
+    let buckets = page.buckets("volley_start_lateness_seconds");
+    vec![
+        plain(
+            "requests, wrk -t1 -c200",
+            number_before(&peer.stdout, " requests in") / 5.0,
+            "1/s",
+        ),
+        at_least("iterations of 100,000", sent, 100_000.0),
+        at_most(
+            "dropped iterations",
+            page.value("volley_dropped_iterations_total"),
+            "",
+            0.0,
+        ),
+        at_most(
+            "start lateness, median",
+            quantile(&buckets, 0.5) * 1e3,
+            "ms",
+            0.2,
+        ),
+        at_most(
+            "start lateness, 99th",
+            quantile(&buckets, 0.99) * 1e3,
+            "ms",
+            2.0,
+        ),
+    ]
+}
+
+/// The highest rate, in steps of 2,500/s, of which nothing is dropped in five seconds.
+fn highest(bench: &Bench) -> Vec<Figure> {
+    let mut best = 0;
+    // A hiccup of the machine ends nothing: two failures in a row do.
+    let mut failed = 0;
+    for rate in (1..).map(|n| n * 2_500) {
+        let page = bench.at_rate(rate, "5s", 500);
+        if page.value("volley_dropped_iterations_total") > 0.0 {
+            failed += 1;
+        } else {
+            (best, failed) = (rate, 0);
+        }
+        if failed == 2 {
+            break;
+        }
+    }
+    vec![plain(
+        "highest rate without a drop, 500 VUs",
+        f64::from(best),
+        "1/s",
+    )]
+}
+
+/// Whether a generator that gets a tenth of a processor says so.
+fn starved(bench: &Bench) -> Vec<Figure> {
+    let mut neighbours: Vec<Child> = (0..9)
+        .map(|_| {
+            Command::new("taskset")
+                .args(["-c", "0", "sh", "-c", "while :; do :; done"])
+                .spawn()
+                .expect("taskset is there (apt install util-linux)")
+        })
+        .collect();
+    let script = bench.script("rate.js");
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", "0", VOLLEY, "run", "--quiet"])
+        .args(["-e", "RATE=10000", "-e", "DURATION=10s", "-e", "VUS=200"])
+        .args(["-e", &format!("TARGET={}", bench.url)])
+        .arg(&script)
+        .stderr(Stdio::null());
+    let run = run(&mut command);
+    for neighbour in &mut neighbours {
+        let _ = neighbour.kill();
+        let _ = neighbour.wait();
+    }
+    let line = run
+        .stdout
+        .lines()
+        .find(|line| line.contains("generator saturated"));
+    println!(
+        "  {}",
+        line.unwrap_or("no line about a saturated generator").trim()
+    );
+    vec![at_least(
+        "a line about it in the summary",
+        f64::from(u8::from(line.is_some())),
+        1.0,
+    )]
+}
+
+/// Whether a minute of Trends at full speed takes memory: twelve combinations of tags.
+fn flat(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("trends.js");
+    let mut child = bench
+        .volley_command(&script, &[])
+        .spawn()
+        .expect("volley starts");
+    let began = Instant::now();
+    let (mut early, mut late) = (0.0, 0.0_f64);
+    while let Some(rss) = memory_of(child.id(), "VmRSS:") {
+        match began.elapsed().as_secs() {
+            0..=19 => early = rss,
+            50..=59 => late = late.max(rss),
+            _ => {}
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    let _ = child.wait();
+    vec![
+        plain("iterations", bench.exported("iterations", "count"), ""),
+        plain("RSS after 20 s", early / 1024.0, "MiB"),
+        at_most("most in the last 10 s, to that", late / early, "", 1.03),
+        at_least("least of it", late / early, 0.5),
+    ]
+}
+
 // === What they share ===
 
 fn plain(what: &str, value: f64, unit: &'static str) -> Figure {
@@ -312,6 +437,29 @@ impl Bench {
         run(&mut command)
     }
 
+    /// Runs `rate.js`; answers the last page of `/metrics`.
+    fn at_rate(&self, rate: u32, duration: &str, vus: u32) -> Page {
+        let port = free_port();
+        let out = format!("prometheus=namespace=k6&port={port}&linger=10s");
+        let (rate, vus) = (format!("RATE={rate}"), format!("VUS={vus}"));
+        let duration = format!("DURATION={duration}");
+        let settings = ["--out", &out, "-e", &rate, "-e", &duration, "-e", &vus];
+        let mut child = self
+            .volley_command(&self.script("rate.js"), &settings)
+            .spawn()
+            .expect("volley starts");
+        let mut page = String::new();
+        // It stays for a scrape after its end, and is gone after that.
+        while child.try_wait().expect("a child").is_none() {
+            let scraped = fetch(port);
+            if !scraped.is_empty() {
+                page = scraped;
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        Page(page)
+    }
+
     /// A value of a metric in the summary of the last run.
     fn exported(&self, metric: &str, value: &str) -> f64 {
         let text = fs::read_to_string(self.folder.join("summary.json"))
@@ -379,7 +527,7 @@ fn run(command: &mut Command) -> Ran {
             break usage;
         }
         // A zombie has no memory: the peak is what was seen last.
-        peak_kib = peak_of(pid).unwrap_or(peak_kib);
+        peak_kib = memory_of(pid, "VmHWM:").unwrap_or(peak_kib);
         thread::sleep(Duration::from_millis(20));
     };
     let status = child.wait().expect("it has ended");
@@ -389,6 +537,46 @@ fn run(command: &mut Command) -> Ran {
         cpu: usage.cpu,
         peak_kib,
     }
+}
+
+/// An exposition in Prometheus's text format.
+struct Page(String);
+
+impl Page {
+    /// The value of the first series of a family.
+    fn value(&self, family: &str) -> f64 {
+        let line = self.0.lines().find(|line| line.starts_with(family));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {family} in {}", self.0))
+    }
+
+    /// The upper bounds of a histogram's buckets, and how much is at or below each.
+    fn buckets(&self, family: &str) -> Vec<(f64, f64)> {
+        let start = format!("{family}_bucket");
+        let lines = self.0.lines().filter(|line| line.starts_with(&start));
+        let read = |line: &str| {
+            let (_, rest) = line.split_once("le=\"")?;
+            let (bound, rest) = rest.split_once('"')?;
+            let count = rest.rsplit(' ').next()?.parse().ok()?;
+            Some((bound.parse().unwrap_or(f64::INFINITY), count))
+        };
+        lines.filter_map(read).collect()
+    }
+}
+
+/// A quantile as Prometheus's `histogram_quantile` reads it from buckets: in proportion within one.
+fn quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
+    let all = buckets.last().map_or(0.0, |(_, count)| *count);
+    assert!(all > 0.0, "nothing was measured");
+    let rank = q * all;
+    let mut below = (0.0, 0.0);
+    for &(bound, count) in buckets {
+        if count >= rank {
+            return below.0 + (bound - below.0) * (rank - below.1) / (count - below.1);
+        }
+        below = (bound, count);
+    }
+    f64::INFINITY
 }
 
 struct Usage {
@@ -414,11 +602,10 @@ impl Usage {
     }
 }
 
-fn peak_of(pid: u32) -> Option<f64> {
+/// A line of `/proc/PID/status` in KiB; `None` when the process has ended.
+fn memory_of(pid: u32, name: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 

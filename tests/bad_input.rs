@@ -339,40 +339,6 @@ fn bad_values_of_options_are_refused() {
 }
 
 #[test]
-fn bad_thresholds_are_refused() {
-    for (thresholds, text) in [
-        (
-            "{ http_reqs: ['count>'] }",
-            "failed parsing threshold expression \"count>\"; reason: malformed threshold expression",
-        ),
-        (
-            "{ nosuch: ['count>1'] }",
-            "invalid threshold defined on nosuch; reason: no metric name \"nosuch\" found",
-        ),
-        (
-            "{ http_req_duration: ['rate<1'] }",
-            "invalid threshold \"rate<1\" applied on metric http_req_duration; reason: unsupported \
-             aggregation method rate on metric of type trend. supported aggregation methods for \
-             this metric are: avg, min, max, med, p",
-        ),
-        (
-            "{ 'http_reqs{': ['count>1'] }",
-            "unable to validate threshold expressions; reason: parsing metric name failed, metric \
-             \"http_reqs{\" has unmatched opening/close curly brace",
-        ),
-    ] {
-        let script = format!(
-            "export const options = {{ thresholds: {thresholds} }}; export default function () {{}}"
-        );
-        refused(run(&script, ""), 104, text);
-        // Not looked at when they do not count.
-        if !text.contains("nosuch") && !text.contains("curly") {
-            run(&script, "--no-thresholds").expect(0);
-        }
-    }
-}
-
-#[test]
 fn bad_segments_are_refused() {
     for (arguments, code, text) in [
         (

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Folder, Launch, PATIENCE, Reply, Running, Target, free_port, request};
+use support::{Finished, Folder, Launch, PATIENCE, Reply, Running, Target, free_port, request};
 
 /// A probe gives up after a second, so every answer has to come within one.
 const PROBE: Duration = Duration::from_secs(1);
@@ -325,6 +325,127 @@ fn pauses_and_new_numbers_of_vus_are_refused_while_it_runs() {
     agent.process.finish().expect(103);
 }
 
+#[test]
+fn a_paused_run_that_cannot_start_says_so_and_waits_for_the_others() {
+    let good = "export default function () {}";
+    let in_vus = "if (__VU > 0) throw new Error('no luck'); export default function () {}";
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = format!(
+        "--out prometheus=port={}",
+        taken.local_addr().expect("it").port()
+    );
+    for (script, arguments, reason, code) in [
+        (good, "--out nowhere", "nowhere", 255),
+        (good, busy.as_str(), "in use", 255),
+        (good, "--vus 0 --duration 1s", "must be more than 0", 104),
+        ("throw new Error('no luck');", "", "no luck", 107),
+        (in_vus, "", "no luck", 107),
+    ] {
+        for end in [START, STOP] {
+            let folder = Folder::with("script.js", script);
+            let mut agent = Agent::start(&folder, &format!("--paused {arguments}"));
+            agent.process.until_logged("The run cannot start");
+            // The probe that finds it later finds it too.
+            std::thread::sleep(Duration::from_millis(100));
+            let status = agent.status().expect("it answers");
+            assert_eq!(status["paused"], true, "{arguments}");
+            assert!(!agent.process.has_ended());
+            agent.patch(end);
+            let finished = agent.process.finish().expect(code);
+            let errors = finished.stderr.matches("level=error").count();
+            assert_eq!(errors, 1, "{}", finished.stderr);
+            let error = format!("{:?}", finished.error());
+            assert!(error.contains(reason), "{error}");
+        }
+        // Nobody waits for a run that is not paused, or has no address.
+        let folder = Folder::with("script.js", script);
+        let agent = Agent::start(&folder, arguments);
+        agent.process.finish().expect(code);
+        Launch::volley(folder.path())
+            .words(&format!("run -q script.js --paused {arguments}"))
+            .start()
+            .finish()
+            .expect(code);
+    }
+}
+
+/// Runs a command against the agent at a port.
+#[track_caller]
+fn command(folder: &Folder, port: u16, words: &str, code: i32) -> Finished {
+    Launch::volley(folder.path())
+        .words(words)
+        .words(&format!("--address=127.0.0.1:{port}"))
+        .start()
+        .finish()
+        .expect(code)
+}
+
+#[test]
+fn commands_steer_a_run_from_outside() {
+    let script = "import { sleep } from 'k6';
+        export const options = { scenarios: { remote: {
+          executor: 'externally-controlled', vus: 1, maxVUs: 2, duration: 0 } } };
+        export default function () { sleep(0.01); }";
+    let folder = Folder::with("script.js", script);
+    let mut agent = Agent::start(&folder, "");
+    let port = agent.port;
+    agent.until_status("running", |status| status["vus"] == 1);
+    let finished = command(&folder, port, "scale -u 4 -m 5", 0);
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    assert!(lines[2].starts_with("vus: "), "{lines:?}");
+    let others = [
+        "status: 7",
+        "paused: \"false\"",
+        lines[2],
+        "vus-max: \"5\"",
+        "stopped: false",
+        "running: true",
+        "tainted: false",
+    ];
+    assert_eq!(lines, others);
+    agent.until_status("more VUs", |status| status["vus"] == 4);
+    let finished = command(&folder, port, "scale --vus 9", 255);
+    assert_eq!(
+        finished.error().msg,
+        "Execution config error: the number of active VUs (9) must be less than or equal to the \
+         number of maxVUs (5)"
+    );
+    let finished = command(&folder, port, "pause", 0);
+    assert!(finished.stdout.contains("paused: \"true\"\nvus: \"0\"\n"));
+    let finished = command(&folder, port, "pause", 255);
+    assert_eq!(
+        finished.error().msg,
+        "Pause error: execution is already paused"
+    );
+    let iterations = |finished: &Finished| {
+        let after = finished.stdout.split("- name: \"iterations\"").nth(1);
+        let count = after.and_then(|text| text.split("count: ").nth(1));
+        let count = count.and_then(|text| text.split_whitespace().next());
+        count.map(str::to_owned).expect("a count of iterations")
+    };
+    // The samples of an iteration come within a moment of it, and none comes after that.
+    let mut before = iterations(&command(&folder, port, "stats", 0));
+    agent.process.until("still figures", |_| {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = iterations(&command(&folder, port, "stats", 0));
+        (std::mem::replace(&mut before, now.clone()) == now).then_some(())
+    });
+    let finished = command(&folder, port, "resume", 0);
+    assert!(finished.stdout.contains("paused: \"false\"\n"));
+    agent.until_status("VUs again", |status| status["vus"] == 4);
+    let finished = command(&folder, port, "resume", 255);
+    assert_eq!(finished.error().msg, "Pause error: execution wasn't paused");
+    agent.patch(STOP);
+    agent.process.finish().expect(103);
+
+    let nobody = Launch::volley(folder.path())
+        .words(&format!("status --address=127.0.0.1:{}", free_port()))
+        .start()
+        .finish()
+        .expect(255);
+    assert!(nobody.error().msg.contains("no agent there"));
+}
+
 /// A script whose functions tell what data they get.
 const DATA: &str = "
     export const options = { vus: 2, iterations: 2 };
@@ -337,7 +458,7 @@ fn setup_document(attributes: Value) -> Value {
 }
 
 /// Messages of `console.log`, in order of the alphabet.
-fn said(finished: &support::Finished) -> Vec<String> {
+fn said(finished: &Finished) -> Vec<String> {
     let mut said: Vec<String> = finished
         .logged("info")
         .into_iter()

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap, builder::ValueParser, error::ErrorKind};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     duration::GoDuration,
@@ -16,7 +17,7 @@ use crate::{
     options::{
         Cidr, Dns, HostPatterns, IpRange, Options, Stage, SystemTags, TrendStats, parse_int,
     },
-    segment::{Segment, Sequence},
+    segment::{self, Segment, Sequence},
     summary::SummaryMode,
 };
 
@@ -36,8 +37,30 @@ pub(crate) enum Command {
         /// As one JSON object.
         json: bool,
     },
+    /// `status`, `stats`, `pause`, `resume`, `scale`
+    Remote(Remote),
     /// A help text for stdout.
     Help(String),
+}
+
+/// Something that is asked of an agent elsewhere, over its REST API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// How far it is.
+    Status,
+    /// What it has measured.
+    Stats,
+    /// To let its VUs wait.
+    Pause,
+    /// To let them go on.
+    Resume,
+    /// To change the number of its VUs, over all instances.
+    Scale {
+        /// VUs that loop.
+        vus: Option<i64>,
+        /// VUs that there may be.
+        max: Option<i64>,
+    },
 }
 
 /// The command, and what all commands have.
@@ -151,6 +174,10 @@ pub(crate) struct Run {
     pub(crate) linger: Option<bool>,
     /// Names of feature flags.
     pub(crate) features: Vec<String>,
+    /// `--result-dir`
+    pub(crate) result_dir: Option<String>,
+    /// `--start-at`
+    pub(crate) start_at: Option<OffsetDateTime>,
 }
 
 /// `archive`
@@ -226,7 +253,7 @@ const GLOBAL: &[Flag] = &[
         Some('a'),
         Shape::One,
         Some("K6_ADDRESS"),
-        "listen address of the REST API, for example 0.0.0.0:6565; off by default",
+        "address of the REST API, for example 0.0.0.0:6565; off by default",
     ),
     flag(
         "config",
@@ -363,6 +390,20 @@ const RUN: &[Flag] = &[
         Some("K6_FEATURES"),
         "feature flags: merge-run-tags",
     ),
+    flag(
+        "start-at",
+        None,
+        Shape::One,
+        Some("VOLLEY_START_AT"),
+        "start at this instant, for example 2026-01-31T12:00:00Z; too late for it is exit code 96",
+    ),
+    flag(
+        "result-dir",
+        None,
+        Shape::One,
+        Some("VOLLEY_RESULT_DIR"),
+        "write exit code, verdict, figures, summary.json and junit.xml into this folder",
+    ),
 ];
 
 const ARCHIVE: &[Flag] = &[
@@ -389,6 +430,11 @@ const INSPECT: &[Flag] = &[flag(
     None,
     "add the total duration and the number of VUs",
 )];
+
+const SCALE: &[Flag] = &[
+    flag("vus", Some('u'), Shape::One, None, "VUs that loop"),
+    flag("max", Some('m'), Shape::One, None, "VUs that there may be"),
+];
 
 const VERSION: &[Flag] = &[flag("json", None, Shape::Bool, None, "as a JSON object")];
 
@@ -444,7 +490,7 @@ const OPTIONS: &[OptionFlag] = option_flags! {
     "duration" Some('d'), Shape::One, true, one!(duration, GoDuration::parse), "how long to run";
     "iterations" Some('i'), Shape::One, true, one!(iterations, parse_int), "iterations shared by all VUs";
     "stage" Some('s'), Shape::Many, false, stages, "DURATION:TARGET, ramp to TARGET VUs";
-    "execution-segment" None, Shape::One, false, one!(execution_segment, Segment::parse), "the part of the load to run, for example 0:1/3";
+    "execution-segment" None, Shape::One, false, one!(execution_segment, Segment::parse), "the part of the load to run, for example 0:1/3; auto: that of VOLLEY_INSTANCE or JOB_COMPLETION_INDEX of VOLLEY_INSTANCES";
     "execution-segment-sequence" None, Shape::One, false, one!(execution_segment_sequence, Sequence::parse), "all parts, for example 0,1/3,2/3,1";
     "paused" Some('p'), Shape::Bool, true, one!(paused, boolean), "make the VUs, then wait for a resume";
     "no-setup" None, Shape::Bool, true, one!(no_setup, boolean), "skip setup()";
@@ -578,11 +624,6 @@ const NOT_HERE: &[&str] = &[
     "features",
     "login",
     "new",
-    "pause",
-    "resume",
-    "scale",
-    "stats",
-    "status",
     "x",
 ];
 
@@ -637,6 +678,11 @@ pub(crate) fn parse(
         "version" => Command::Version {
             json: reader.bool_flag("json")?.unwrap_or(false),
         },
+        "status" => Command::Remote(Remote::Status),
+        "stats" => Command::Remote(Remote::Stats),
+        "pause" => Command::Remote(Remote::Pause),
+        "resume" => Command::Remote(Remote::Resume),
+        "scale" => Command::Remote(reader.scale()?),
         other => return Err(usage(format!("unknown command {other:?} for \"k6\""))),
     };
     Ok(Cli { global, command })
@@ -761,6 +807,33 @@ fn program() -> Clap {
             .about("Run a built-in script against a built-in server, without any network"),
         &[RUNTIME, RUN],
         true,
+    ))
+    .subcommand(with(
+        Clap::new("status").about("Show how far an agent is, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("stats").about("Show what an agent has measured, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("pause").about("Pause an agent's run, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("resume").about("Resume an agent's run, over its REST API"),
+        &[],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("scale").about(
+            "Change the number of VUs of an externally-controlled scenario, over the REST API",
+        ),
+        &[SCALE],
+        false,
     ))
     .subcommand(with(
         Clap::new("version").about("Print the version"),
@@ -929,6 +1002,15 @@ impl<'a> Reader<'a> {
             }
         };
         self.bool_flag("no-usage-report")?;
+        let start_at = self.text(RUN, "start-at").filter(|text| !text.is_empty());
+        let start_at = start_at.map(|text| {
+            OffsetDateTime::parse(&text, &Rfc3339).map_err(|reason| {
+                usage(format!(
+                    "--start-at takes an instant in RFC 3339, such as 2026-01-31T12:00:00Z, not \
+                     '{text}': {reason}"
+                ))
+            })
+        });
         Ok(Run {
             script,
             options: self.options()?,
@@ -938,7 +1020,28 @@ impl<'a> Reader<'a> {
                 .map(|values| values.into_iter().map(str::to_owned).collect()),
             linger: self.truth(RUN, "linger")?,
             features,
+            start_at: start_at.transpose()?,
+            result_dir: self.text(RUN, "result-dir").filter(|path| !path.is_empty()),
         })
+    }
+
+    fn scale(&self) -> Result<Remote, Failure> {
+        let number = |name: &str| {
+            self.one(name)
+                .map(|value| {
+                    parse_int(value).map_err(|reason| {
+                        usage(format!(
+                            "invalid argument {value:?} for \"--{name}\" flag: {reason}"
+                        ))
+                    })
+                })
+                .transpose()
+        };
+        let (vus, max) = (number("vus")?, number("max")?);
+        if vus.is_none() && max.is_none() {
+            return Err(usage("Specify either -u/--vus or -m/--max"));
+        }
+        Ok(Remote::Scale { vus, max })
     }
 
     fn options(&self) -> Result<Options, Failure> {
@@ -947,6 +1050,18 @@ impl<'a> Reader<'a> {
             let Some(values) = self.many(flag.long) else {
                 continue;
             };
+            if flag.long == "execution-segment" && values.last() == Some(&"auto") {
+                if self.one("execution-segment-sequence").is_some() {
+                    return Err(usage(
+                        "--execution-segment auto makes the sequence itself: leave \
+                         --execution-segment-sequence away",
+                    ));
+                }
+                let (segment, sequence) = segment::of_instance(self.env).map_err(usage)?;
+                options.execution_segment = Some(segment);
+                options.execution_segment_sequence = Some(sequence);
+                continue;
+            }
             (flag.set)(&mut options, &values).map_err(|reason| {
                 if !flag.framed {
                     return usage(reason);
@@ -1151,7 +1266,12 @@ mod tests {
             "unknown command \"ruin\" for \"k6\"; did you mean run?"
         );
         assert!(
-            wrong("k6 pause").starts_with("unknown command \"pause\" for \"k6\"; k6 has or had it")
+            wrong("k6 login").starts_with("unknown command \"login\" for \"k6\"; k6 has or had it")
+        );
+        assert_eq!(wrong("k6 scale"), "Specify either -u/--vus or -m/--max");
+        assert_eq!(
+            wrong("k6 scale -u x"),
+            "invalid argument \"x\" for \"--vus\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"
         );
         assert_eq!(
             wrong("k6 run -u abc s.js"),

@@ -11,8 +11,10 @@ use volley_scripting::Lifecycle;
 
 use crate::{
     api::{ApiError, BoxFuture, Control, SetupData, Status},
+    executor::Progress,
     exit::{Failure, code},
     measure::Measurements,
+    options::{Scenario, ScenarioKind},
     state::{self, RunState},
 };
 
@@ -26,8 +28,7 @@ pub(crate) type LifecycleRequest = (Lifecycle, oneshot::Sender<Result<(), String
 pub(crate) struct RunControl {
     state: Arc<RunState>,
     measurements: OnceLock<Measurements>,
-    /// Executor and name of the first scenario, for messages.
-    first_scenario: OnceLock<(String, String)>,
+    scenarios: OnceLock<Vec<(Arc<Scenario>, Arc<Progress>)>>,
     lifecycle: mpsc::UnboundedSender<LifecycleRequest>,
 }
 
@@ -40,7 +41,7 @@ impl RunControl {
         let control = Arc::new(Self {
             state,
             measurements: OnceLock::new(),
-            first_scenario: OnceLock::new(),
+            scenarios: OnceLock::new(),
             lifecycle,
         });
         (control, requests)
@@ -51,11 +52,13 @@ impl RunControl {
         let _ = self.measurements.set(measurements);
     }
 
-    /// The scenario that messages name.
-    pub(crate) fn name_scenario(&self, executor: &str, name: &str) {
-        let _ = self
-            .first_scenario
-            .set((executor.to_owned(), name.to_owned()));
+    /// What will run: some of it can be changed while it does.
+    pub(crate) fn direct(&self, scenarios: Vec<(Arc<Scenario>, Arc<Progress>)>) {
+        let _ = self.scenarios.set(scenarios);
+    }
+
+    fn scenarios(&self) -> &[(Arc<Scenario>, Arc<Progress>)] {
+        self.scenarios.get().map_or(&[], Vec::as_slice)
     }
 
     fn ask_script(&self, what: Lifecycle) -> BoxFuture<Result<(), String>> {
@@ -85,19 +88,51 @@ impl Control for RunControl {
         }
     }
 
-    fn pause(&self, paused: bool) -> Result<(), ApiError> {
-        let before_the_start = self.state.status() <= state::Status::PausedBeforeRun as u8;
-        if !before_the_start {
-            let (executor, name) = self.first_scenario.get().cloned().unwrap_or_default();
-            return Err(ApiError::pause(format!(
-                "{executor} executor '{name}' doesn't support pause and resume operations after its start"
-            )));
+    fn pause(&self, paused: bool) -> BoxFuture<Result<(), ApiError>> {
+        let state = self.state.clone();
+        let already = || {
+            let text = match paused {
+                true => "execution is already paused",
+                false => "execution wasn't paused",
+            };
+            refused(ApiError::pause(text))
+        };
+        let is_paused = *state.paused.borrow();
+        if state.status() <= state::Status::PausedBeforeRun as u8 {
+            if paused && is_paused {
+                return already();
+            }
+            state.pause(paused);
+            return Box::pin(std::future::ready(Ok(())));
         }
-        if paused && *self.state.paused.borrow() {
-            return Err(ApiError::pause("execution is already paused"));
+        let mut remotes = Vec::new();
+        for (scenario, progress) in self.scenarios() {
+            let ScenarioKind::ExternallyControlled(_) = scenario.kind else {
+                return refused(ApiError::pause(format!(
+                    "{} executor '{}' doesn't support pause and resume operations after its start",
+                    scenario.executor(),
+                    scenario.name
+                )));
+            };
+            // One without a share of the load never runs, and one that is over has no VUs.
+            if progress.ended().is_none() {
+                remotes.push(progress.clone());
+            }
         }
-        self.state.pause(paused);
-        Ok(())
+        if paused == is_paused {
+            return already();
+        }
+        if remotes.is_empty() {
+            return refused(ApiError::pause("the test run is over"));
+        }
+        Box::pin(async move {
+            for progress in remotes {
+                let done = progress.remote.pause(paused);
+                done.await.map_err(ApiError::pause)?;
+            }
+            state.pause(paused);
+            Ok(())
+        })
     }
 
     fn stop(&self) {
@@ -107,10 +142,21 @@ impl Control for RunControl {
         ));
     }
 
-    fn scale(&self, _vus: Option<i64>, _vus_max: Option<i64>) -> Result<(), ApiError> {
-        Err(ApiError::scale(
-            "live VU configuration updates are not supported",
-        ))
+    fn scale(&self, vus: Option<i64>, vus_max: Option<i64>) -> BoxFuture<Result<(), ApiError>> {
+        // As in k6, one scenario is meant: the first that listens.
+        let first = self.scenarios().iter().find_map(|(scenario, progress)| {
+            let ScenarioKind::ExternallyControlled(config) = &scenario.kind else {
+                return None;
+            };
+            Some((config, &progress.remote))
+        });
+        let Some((config, remote)) = first else {
+            return refused(ApiError::scale(
+                "live VU configuration updates are not supported",
+            ));
+        };
+        let done = remote.scale(config, vus, vus_max);
+        Box::pin(async move { done.await.map_err(ApiError::scale) })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -141,4 +187,8 @@ impl Control for RunControl {
     fn run_teardown(&self) -> BoxFuture<Result<(), String>> {
         self.ask_script(Lifecycle::Teardown)
     }
+}
+
+fn refused(error: ApiError) -> BoxFuture<Result<(), ApiError>> {
+    Box::pin(std::future::ready(Err(error)))
 }

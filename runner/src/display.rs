@@ -82,8 +82,8 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    fn max_duration(&self) -> Duration {
-        self.plan.max_duration().to_std()
+    fn max_duration(&self) -> Option<Duration> {
+        self.plan.max_duration().map(|end| end.to_std())
     }
 
     fn max_vus(&self) -> u64 {

@@ -12,14 +12,14 @@ pub(crate) fn given(options: &Options) -> String {
 }
 
 /// The document for options that are ready to run: the scenarios they come to stand beside the
-/// shortcuts, and at the end `totalDuration`, as `1m30s` with graceful stops included, and `maxVUs`,
-/// the VUs there can be at once, both for this instance. It has no line break at its end.
+/// shortcuts, and at the end `totalDuration`, as `1m30s` with graceful stops included (`null` without
+/// an end), and `maxVUs`, the VUs there can be at once, both for this instance. It has no line break at its end.
 ///
 /// An unset `vus` counts as the one VU that a run has, where k6 2.2 refuses to compute.
 pub(crate) fn with_requirements(resolved: &Resolved) -> String {
     let mut json = resolved.options.to_json(View::Derived(&resolved.scenarios));
     let plan = resolved.plan();
-    json["totalDuration"] = Value::from(plan.max_duration().to_string());
+    json["totalDuration"] = Value::from(plan.max_duration().map(|end| end.to_string()));
     json["maxVUs"] = Value::from(plan.max_possible());
     document(&json)
 }

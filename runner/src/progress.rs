@@ -65,8 +65,8 @@ pub(crate) struct Description {
     pub(crate) segment: f64,
     /// The most VUs that run at once.
     pub(crate) max_vus: u64,
-    /// The longest that the test can take, graceful stops included.
-    pub(crate) max_duration: Duration,
+    /// The longest that the test can take, graceful stops included; `None` without an end.
+    pub(crate) max_duration: Option<Duration>,
     /// The scenarios, in any order.
     pub(crate) scenarios: Vec<ScenarioLine>,
 }
@@ -90,12 +90,14 @@ pub(crate) fn description(test: &Description, colors: Colors) -> String {
         test.outputs.join(", ")
     };
     let number = test.scenarios.len();
+    let longest = test
+        .max_duration
+        .map_or_else(|| "infinite".to_owned(), |end| rounded(end).to_string());
     let summary = format!(
-        "({:.2}%) {number} scenario{}, {} max VUs, {} max duration (incl. graceful stop):",
+        "({:.2}%) {number} scenario{}, {} max VUs, {longest} max duration (incl. graceful stop):",
         test.segment * 100.0,
         if number == 1 { "" } else { "s" },
         test.max_vus,
-        rounded(test.max_duration),
     );
     let mut text = format!(
         "     execution: {}\n        script: {}\n        output: {}\n\n     scenarios: {}\n",
@@ -171,8 +173,8 @@ pub(crate) struct RunProgress {
     pub(crate) paused: bool,
     /// The run clock.
     pub(crate) elapsed: Duration,
-    /// The longest that the test can take.
-    pub(crate) max_duration: Duration,
+    /// The longest that the test can take, if it has an end.
+    pub(crate) max_duration: Option<Duration>,
     /// VUs that run an iteration.
     pub(crate) active_vus: u64,
     /// VUs that exist.
@@ -191,7 +193,7 @@ pub(crate) fn status_line(run: &RunProgress) -> String {
     format!(
         "{} ({}), {:0width$}/{:0width$} VUs, {} complete and {} interrupted iterations",
         if run.paused { "paused" } else { "running" },
-        fixed_width(run.elapsed, run.max_duration),
+        fixed_width(run.elapsed, run.max_duration.unwrap_or(run.elapsed)),
         run.active_vus,
         run.initialized_vus,
         run.complete,
@@ -436,7 +438,7 @@ mod tests {
             outputs: vec!["json (o.json)".to_owned(), "csv (o.csv)".to_owned()],
             segment: 0.25,
             max_vus: 5,
-            max_duration: seconds(33.04),
+            max_duration: Some(seconds(33.04)),
             scenarios: vec![
                 ScenarioLine {
                     name: "b".to_owned(),
@@ -469,11 +471,13 @@ mod tests {
         assert!(description(&test, Colors::Basic).contains("script: \x1b[36mtest.js\x1b[0m\n"));
         let nothing = Description {
             segment: 1.0,
-            max_duration: seconds(630.0),
+            max_duration: Some(seconds(630.0)),
             ..Description::default()
         };
         let text = description(&nothing, Colors::None);
         assert!(text.contains("output: -\n"));
+        let endless = Description::default();
+        assert!(description(&endless, Colors::None).contains(", infinite max duration"));
         assert!(text.contains("(100.00%) 0 scenarios, 0 max VUs, 10m30s max duration"));
     }
 
@@ -481,7 +485,7 @@ mod tests {
     fn the_block_without_a_terminal_is_that_of_k6_to_the_byte() {
         let run = RunProgress {
             elapsed: seconds(2.04),
-            max_duration: seconds(630.0),
+            max_duration: Some(seconds(630.0)),
             active_vus: 15,
             initialized_vus: 20,
             max_vus: 20,
@@ -535,7 +539,7 @@ mod tests {
     #[test]
     fn the_last_block_marks_what_is_done() {
         let run = RunProgress {
-            max_duration: seconds(630.0),
+            max_duration: Some(seconds(630.0)),
             initialized_vus: 2,
             max_vus: 2,
             complete: 6,

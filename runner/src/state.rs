@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::{
     exit::{Failure, code},
     health::Health,
     logging::{self, Logger},
+    stopwatch::Stopwatch,
 };
 
 /// How far the run is; the numbers are those of the REST API.
@@ -68,8 +69,7 @@ pub(crate) struct RunState {
     pub(crate) vus_initialized: AtomicU64,
     iterations_completed: AtomicU64,
     iterations_interrupted: AtomicU64,
-    clock: OnceLock<Instant>,
-    clock_end: OnceLock<Duration>,
+    clock: Stopwatch,
     options: OnceLock<Arc<str>>,
     pub(crate) setup_data: Mutex<SetupData>,
     /// Short iterations are followed by a wait until they are this long; set once it is known.
@@ -77,6 +77,8 @@ pub(crate) struct RunState {
     /// Somebody has said whether to pause: the script's word comes too late.
     pause_decided: AtomicBool,
     tearing_down: AtomicBool,
+    /// Somebody outside has the address of the REST API.
+    is_steered: AtomicBool,
 }
 
 impl RunState {
@@ -95,13 +97,13 @@ impl RunState {
             vus_initialized: AtomicU64::new(0),
             iterations_completed: AtomicU64::new(0),
             iterations_interrupted: AtomicU64::new(0),
-            clock: OnceLock::new(),
-            clock_end: OnceLock::new(),
+            clock: Stopwatch::default(),
             options: OnceLock::new(),
             setup_data: Mutex::default(),
             min_iteration_duration: OnceLock::new(),
             pause_decided: AtomicBool::new(false),
             tearing_down: AtomicBool::new(false),
+            is_steered: AtomicBool::new(false),
         })
     }
 
@@ -121,13 +123,14 @@ impl RunState {
     pub(crate) fn running(&self) -> bool {
         let status = self.status();
         let over = [Status::Ended as u8, Status::MarkedFailed as u8].contains(&status);
-        self.clock.get().is_some() && !over
+        self.clock.has_started() && !over
     }
 
     /// Pauses or resumes the run; whatever the options say later does not count any more.
     pub(crate) fn pause(&self, paused: bool) {
         self.pause_decided.store(true, Ordering::Release);
         self.paused.send_replace(paused);
+        self.clock.pause(paused);
     }
 
     /// What the options say about pausing, unless somebody was quicker.
@@ -135,6 +138,35 @@ impl RunState {
         if !self.pause_decided.load(Ordering::Acquire) {
             self.paused.send_replace(paused);
         }
+    }
+
+    /// Somebody outside has the address of the REST API, and resumes the run when it is paused.
+    pub(crate) fn expect_steering(&self) {
+        self.is_steered.store(true, Ordering::Release);
+    }
+
+    /// A failure before the start, ready to end the process.
+    ///
+    /// Whoever paused the run waits for it to be ready: the operator starts its runners only when
+    /// all of them are running, and one that is gone leaves the others paused for ever. So a
+    /// paused run says at once what is wrong, goes on answering, and ends when it is resumed or
+    /// stopped.
+    pub(crate) async fn hold(&self, mut failure: Failure) -> Failure {
+        let mut paused = self.paused.subscribe();
+        let waits = *paused.borrow_and_update() && self.is_steered.load(Ordering::Acquire);
+        if waits && !self.is_aborted() {
+            failure.tell(&self.logger);
+            self.warn(&format!(
+                "The run cannot start. The process ends with exit code {} when it is resumed or \
+                 stopped, because whoever paused it waits for it",
+                failure.code
+            ));
+            tokio::select! {
+                _ = paused.wait_for(|paused| !paused) => {}
+                () = self.aborted() => {}
+            }
+        }
+        failure
     }
 
     /// From here on nothing but its own limit interrupts a script's function.
@@ -186,24 +218,18 @@ impl RunState {
 
     /// Starts the run clock.
     pub(crate) fn start_clock(&self) {
-        let _ = self.clock.set(Instant::now());
+        self.clock.start();
     }
 
     /// Stops the run clock. Also that of an aborted run, which k6 lets go on: rates would fall
     /// while the agent lingers.
     pub(crate) fn stop_clock(&self) {
-        if let Some(start) = self.clock.get() {
-            let _ = self.clock_end.set(start.elapsed());
-        }
+        self.clock.stop();
     }
 
     /// What the run clock shows.
     pub(crate) fn run_duration(&self) -> Duration {
-        match (self.clock_end.get(), self.clock.get()) {
-            (Some(end), _) => *end,
-            (None, Some(start)) => start.elapsed(),
-            (None, None) => Duration::ZERO,
-        }
+        self.clock.elapsed()
     }
 
     /// One iteration has ended.

@@ -501,6 +501,15 @@ impl Pool for SharedPool {
         })
     }
 
+    fn add(&self) -> BoxFuture<Result<(), String>> {
+        let pool = self.0.clone();
+        Box::pin(async move {
+            let (place, id) = pool.make().await.map_err(|(_, error)| error.to_string())?;
+            pool.put(place, id);
+            Ok(())
+        })
+    }
+
     fn workers(&self) -> usize {
         self.0.workers.count()
     }

@@ -358,8 +358,11 @@ fn initialise<'js>(
         globals::install(ctx, state)
     };
     setup().map_err(|e| ScriptError::Exception(error::describe(&error::thrown(ctx, e))))?;
+    let mut imported = None;
     let ran = event_loop::run(ctx, state, || {
-        Module::import(ctx, state.script.url()).map(|promise| promise.into_inner().into_value())
+        let module = Module::import(ctx, state.script.url())?;
+        imported = Some(module.clone());
+        Ok(module.into_inner().into_value())
     });
     {
         let mut problems = problems.borrow_mut();
@@ -380,17 +383,16 @@ fn initialise<'js>(
     if state.aborted.get() {
         return Err(ScriptError::Aborted);
     }
-    let promise = match ran {
-        Ok(value) => value.into_promise(),
-        // The promise of the module itself is what was not handled: an exception at its top level.
-        Err(Failure::Rejected(reason)) => return Err(Failure::Thrown(reason).into_error()),
-        Err(failure) => return Err(failure.into_error()),
+    let Some(promise) = imported else {
+        // Without a module there was a failure.
+        let failure = ran.err().unwrap_or(Failure::Stopped);
+        return Err(failure.into_error());
     };
-    let Some(promise) = promise else {
-        return Err(ScriptError::Invalid(
-            "the main module is not a module".to_owned(),
-        ));
-    };
+    match (ran, promise.state()) {
+        // The promise of the module itself: an exception at its top level, told below.
+        (Ok(_) | Err(Failure::Rejected(_)), PromiseState::Rejected) | (Ok(_), _) => {}
+        (Err(failure), _) => return Err(failure.into_error()),
+    }
     let namespace: Object<'js> = match promise.state() {
         PromiseState::Pending => {
             return Err(ScriptError::Invalid(
@@ -700,8 +702,21 @@ fn log_failure(state: &VuState, activation: &Activation, failure: Failure<'_>) {
     }
 }
 
+/// Whether JavaScript takes the value for false.
+fn is_falsy(value: &Value<'_>) -> bool {
+    value.is_undefined()
+        || value.is_null()
+        || value.as_bool() == Some(false)
+        || value
+            .as_number()
+            .is_some_and(|number| number == 0.0 || number.is_nan())
+        || value
+            .as_string()
+            .is_some_and(|text| engine::rust_string(text).is_empty())
+}
+
 fn summary_result(value: &Value<'_>) -> SummaryResult {
-    if value.is_undefined() || value.is_null() {
+    if is_falsy(value) {
         return SummaryResult::Default;
     }
     let Some(object) = value

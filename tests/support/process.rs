@@ -168,8 +168,12 @@ impl Running {
     pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
-            // Asked before looking: what it did at its end has happened when this is true.
+            // Asked before looking: what it did at its end has happened when this is true, and
+            // what it wrote at its end has been read.
             let over = self.has_ended() || Instant::now() >= end;
+            if self.ended.is_some() {
+                self.read_to_end();
+            }
             if let Some(found) = look(self) {
                 return found;
             }
@@ -218,13 +222,7 @@ impl Running {
             assert!(Instant::now() < end, "it does not end{}", self.account());
             std::thread::sleep(PAUSE);
         }
-        for capture in [&mut self.stdout, &mut self.stderr] {
-            if let Some(reader) = capture.reader.take() {
-                until("the end of its output", || {
-                    reader.is_finished().then_some(())
-                });
-            }
-        }
+        self.read_to_end();
         let status = self.ended.expect("an exit status");
         let by_signal = status.signal().map(|signal| 128 + signal);
         Finished {
@@ -232,6 +230,18 @@ impl Running {
             stdout: self.stdout(),
             stderr: self.stderr(),
             what: self.what.clone(),
+        }
+    }
+
+    /// Waits for all that it has written; for when it has ended.
+    #[track_caller]
+    fn read_to_end(&mut self) {
+        for capture in [&mut self.stdout, &mut self.stderr] {
+            if let Some(reader) = capture.reader.take() {
+                until("the end of its output", || {
+                    reader.is_finished().then_some(())
+                });
+            }
         }
     }
 

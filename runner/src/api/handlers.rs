@@ -134,10 +134,10 @@ async fn patch_status(State(control): Run, body: Result<Bytes, BytesRejection>) 
         control.stop();
     } else {
         if let Some(paused) = wanted.paused {
-            control.pause(paused)?;
+            control.pause(paused).await?;
         }
         if wanted.vus.is_some() || wanted.vus_max.is_some() {
-            control.scale(wanted.vus, wanted.vus_max)?;
+            control.scale(wanted.vus, wanted.vus_max).await?;
         }
     }
     Ok(json(&documents::status(control.status())))

@@ -59,12 +59,12 @@ pub(crate) struct Status {
 pub(crate) trait Control: Send + Sync + 'static {
     /// How the run is doing. Must not block: probes wait for it.
     fn status(&self) -> Status;
-    /// Pauses or resumes. Before the VUs are ready it is remembered. Must not block.
-    fn pause(&self, paused: bool) -> Result<(), ApiError>;
+    /// Pauses or resumes; done when it has happened. Before the VUs are ready it is remembered.
+    fn pause(&self, paused: bool) -> BoxFuture<Result<(), ApiError>>;
     /// Stops the run, exit code 103. Must not block.
     fn stop(&self);
-    /// Changes the number of VUs. Must not block.
-    fn scale(&self, vus: Option<i64>, vus_max: Option<i64>) -> Result<(), ApiError>;
+    /// Changes the number of VUs; done when it has happened.
+    fn scale(&self, vus: Option<i64>, vus_max: Option<i64>) -> BoxFuture<Result<(), ApiError>>;
     /// What was measured so far. May take its time: it is called beside the server's thread.
     fn snapshot(&self) -> Arc<Snapshot>;
     /// What the VUs get as setup data. Must not block.

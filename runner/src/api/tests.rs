@@ -34,24 +34,26 @@ impl Control for Fake {
         *self.status.lock().unwrap()
     }
 
-    fn pause(&self, paused: bool) -> Result<(), ApiError> {
+    fn pause(&self, paused: bool) -> BoxFuture<Result<(), ApiError>> {
         let mut status = self.status.lock().unwrap();
-        if paused && status.paused {
-            return Err(ApiError::pause("execution is already paused"));
-        }
-        status.paused = paused;
-        Ok(())
+        let outcome = if paused && status.paused {
+            Err(ApiError::pause("execution is already paused"))
+        } else {
+            status.paused = paused;
+            Ok(())
+        };
+        Box::pin(std::future::ready(outcome))
     }
 
     fn stop(&self) {
         self.status.lock().unwrap().stopped = true;
     }
 
-    fn scale(&self, vus: Option<i64>, vus_max: Option<i64>) -> Result<(), ApiError> {
+    fn scale(&self, vus: Option<i64>, vus_max: Option<i64>) -> BoxFuture<Result<(), ApiError>> {
         *self.scaled.lock().unwrap() = Some((vus, vus_max));
-        Err(ApiError::scale(
+        Box::pin(std::future::ready(Err(ApiError::scale(
             "live VU configuration updates are not supported",
-        ))
+        ))))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

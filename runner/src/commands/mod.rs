@@ -5,6 +5,7 @@ mod archive;
 mod demo;
 mod inspect;
 mod load;
+mod remote;
 mod run;
 mod version;
 
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli, outside: &Outside) -> Result<u8, Failure> {
             print(&version::text(json));
             Ok(0)
         }
+        Command::Remote(remote) => remote::run(&remote, outside).map(|()| 0),
         Command::Help(text) => {
             print(&text);
             Ok(0)

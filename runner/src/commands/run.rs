@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use volley_metrics::{
     Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
 };
-use volley_scripting::{Lifecycle, SummaryEntry, SummaryResult, SystemTags, VuSettings};
+use volley_scripting::{
+    Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
+};
 
 use super::{Consolidated, Loaded, config_file, load::Found, system_env};
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
     options::{ConfigFile, OptionError, Options, Scenario},
     outputs::{Scrape, Wanted},
     process::Outside,
+    results::ResultDir,
     scheduler::{PATIENCE, Schedule, run_lifecycle, script_failure},
     signals::{Phase, Trap},
     state::RunState,
@@ -59,20 +62,66 @@ pub(super) fn run(
     let (control, requests) = RunControl::new(state.clone());
     // Before anything that may take long: a probe has to find it.
     let api = serve_api(outside, &control)?;
-    let file = config_file(outside)?;
-    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
-    let found = find(&args.script, &args.runtime, &system_env(outside))?;
-    let loaded = Loaded::load(found, &state)?;
-    let linger = args.linger.or(file.linger).unwrap_or(false);
-    let test = Test::build(
-        args, outside, loaded, file, wanted, &state, &control, linger,
-    )?;
+    if api.is_some() {
+        state.expect_steering();
+    }
+    let mut results = None;
+    let prepared = args
+        .result_dir
+        .as_deref()
+        .map(ResultDir::open)
+        .transpose()
+        .and_then(|opened| {
+            results = opened;
+            prepare(args, outside, find, &state, &control)
+        });
+    let test = match prepared {
+        Ok(test) => test,
+        Err(failure) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(system)?;
+            if let Some(results) = &results {
+                complain_of_results(outside, &results.save(failure.code, None));
+            }
+            let failure = runtime.block_on(state.hold(failure));
+            // Whoever resumed it gets an answer.
+            if let Some(server) = api {
+                server.shutdown();
+            }
+            return Err(failure);
+        }
+    };
     trap.enter(Phase::Running);
-    let code = test.go(&trap, requests);
+    let code = test.go(&trap, requests, results.as_ref());
     if let Some(server) = api {
         server.shutdown();
     }
     code
+}
+
+fn complain_of_results(outside: &Outside, problems: &[String]) {
+    for problem in problems {
+        let text = format!("--result-dir: {problem}");
+        outside.logger.log(Level::Error, &text, &[]);
+    }
+}
+
+/// Everything before the first VU.
+fn prepare<'a>(
+    args: &'a cli::Run,
+    outside: &'a Outside,
+    find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
+    state: &Arc<RunState>,
+    control: &RunControl,
+) -> Result<Test<'a>, Failure> {
+    let file = config_file(outside)?;
+    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
+    let found = find(&args.script, &args.runtime, &system_env(outside))?;
+    let loaded = Loaded::load(found, state)?;
+    let linger = args.linger.or(file.linger).unwrap_or(false);
+    Test::build(args, outside, loaded, file, wanted, state, control, linger)
 }
 
 /// `K6_PAUSED` as far as it can be understood; what it is wrong with it is told with the others.
@@ -182,9 +231,7 @@ impl<'a> Test<'a> {
             .iter()
             .map(|s| Progress::new(&s.name, s.executor()))
             .collect();
-        if let Some(first) = scenarios.first() {
-            control.name_scenario(first.executor(), &first.name);
-        }
+        control.direct(scenarios.iter().cloned().zip(progress.clone()).collect());
 
         let keeps_series = wanted.keeps_series();
         let full = args.runtime.summary_mode == SummaryMode::Full;
@@ -256,6 +303,7 @@ impl<'a> Test<'a> {
             teardown: loaded.exports.has("teardown") && !options.no_teardown.unwrap_or(false),
             setup_timeout: timeout(options.setup_timeout),
             teardown_timeout: timeout(options.teardown_timeout),
+            start_at: args.start_at,
         };
         let subject = Subject {
             state: state.clone(),
@@ -283,6 +331,7 @@ impl<'a> Test<'a> {
         mut self,
         trap: &Trap,
         requests: mpsc::UnboundedReceiver<LifecycleRequest>,
+        results: Option<&ResultDir>,
     ) -> Result<u8, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -322,6 +371,13 @@ impl<'a> Test<'a> {
             display.last();
             answering.abort();
             let code = self.verdict(outcome);
+            if let (Some(results), Ok(code)) = (results, &code) {
+                let options = self.summary_options();
+                let setup_data = self.state.setup_json();
+                let data = self.summary_data(&snapshot, &options, setup_data.as_deref());
+                let problems = results.save(*code, Some((&snapshot, &data)));
+                complain_of_results(self.outside, &problems);
+            }
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
                 if let Some(limit) = scrape.patience(scrapes, signalled) {
@@ -533,7 +589,11 @@ impl<'a> Test<'a> {
                 ScriptSummary::None
             }
             Ok(Some(Err(error))) | Err(error) => {
-                let failure = script_failure(&error);
+                let failure = match (&error, self.state.abort_reason()) {
+                    // It called `exec.test.abort()`: that reason says more than that it stopped.
+                    (ScriptError::Aborted | ScriptError::Interrupted, Some(reason)) => reason,
+                    _ => script_failure(&error),
+                };
                 self.log_failure(&failure);
                 ScriptSummary::BuiltIn
             }

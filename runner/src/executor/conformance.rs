@@ -25,7 +25,7 @@ use super::{
     BoxFuture, Dropped, EXECUTORS, Iterate, Job, Lease, Leash, Pool, Progress, Run, serve,
 };
 use crate::{
-    options::{Scenario, Scenarios, decode},
+    options::{Scenario, ScenarioKind, Scenarios, decode},
     segment::{Segment, Sequence, Tuple},
 };
 
@@ -72,6 +72,7 @@ struct FakeVu {
     id: u64,
     place: usize,
     world: Rc<World>,
+    progress: Arc<Progress>,
     leash: Rc<Leash>,
 }
 
@@ -87,6 +88,7 @@ impl Iterate for FakeVu {
     fn set_active(&mut self, active: bool) {
         let now = self.world.active.get() + u64::from(active) - u64::from(!active);
         self.world.active.set(now);
+        self.progress.set_active(active);
         let at = self.world.now();
         let mut record = self.world.record.borrow_mut();
         record.active.push((at, now));
@@ -155,6 +157,17 @@ impl Pool for FakePool {
         })
     }
 
+    fn add(&self) -> BoxFuture<Result<(), String>> {
+        let world = self.0.clone();
+        let id = world.made.get() + 1;
+        world.made.set(id);
+        Box::pin(async move {
+            sleep(world.making).await;
+            world.idle.borrow_mut().push_back(id);
+            Ok(())
+        })
+    }
+
     fn workers(&self) -> usize {
         self.0.workers
     }
@@ -174,6 +187,7 @@ impl Lease for FakeLease {
                 id,
                 place: (id as usize - 1) % world.workers,
                 world: world.clone(),
+                progress: job.progress.clone(),
                 leash: leash.clone(),
             };
             let cutter = {
@@ -228,7 +242,11 @@ struct Case {
     abort_at: Option<Duration>,
     min_duration: Duration,
     workers: usize,
+    /// What somebody does from outside while it runs.
+    meanwhile: Option<Meanwhile>,
 }
+
+type Meanwhile = fn(Arc<Scenario>, Arc<Progress>) -> BoxFuture<()>;
 
 impl Case {
     fn new(config: Value, length: fn(u64) -> Duration) -> Self {
@@ -240,6 +258,7 @@ impl Case {
             abort_at: None,
             min_duration: Duration::ZERO,
             workers: 1,
+            meanwhile: None,
         }
     }
 
@@ -286,6 +305,9 @@ impl Case {
         }
         let progress = Progress::new("s", kind.name);
         progress.begin(0);
+        if let Some(meanwhile) = self.meanwhile {
+            tokio::task::spawn_local(meanwhile(scenario.clone(), progress.clone()));
+        }
         let (dropping, saying) = (world.clone(), world.clone());
         (kind.run)(Run {
             scenario,
@@ -344,8 +366,16 @@ fn sample_of(name: &str) -> Value {
             json!({"executor": name, "startRate": 29, "stages": [{"duration": "2s", "target": 31}],
                 "preAllocatedVUs": 4, "gracefulStop": "1s"})
         }
+        "externally-controlled" => {
+            json!({"executor": name, "vus": 4, "duration": "2s"})
+        }
         other => panic!("add a sample for {other}"),
     }
+}
+
+/// Whether it waits for its last iterations; otherwise it interrupts them at its regular end.
+fn has_graceful_stop(name: &str) -> bool {
+    name != "externally-controlled"
 }
 
 #[test]
@@ -353,7 +383,8 @@ fn every_executor_ends_with_its_vus_back() {
     for row in EXECUTORS {
         let record = Case::new(sample_of(row.name), |_| ms(100)).run();
         assert!(record.complete > 0, "{}", row.name);
-        assert_eq!(record.interrupted, 0, "{}", row.name);
+        let cut = if has_graceful_stop(row.name) { 0 } else { 4 };
+        assert_eq!(record.interrupted, cut, "{}", row.name);
         assert!(record.ended <= 2_100, "{}: {}", row.name, record.ended);
     }
 }
@@ -364,8 +395,13 @@ fn every_executor_interrupts_at_the_hard_end() {
         let record = Case::new(sample_of(row.name), |_| ms(60_000)).run();
         assert_eq!(record.interrupted, 4, "{}", row.name);
         assert_eq!(record.complete, 0, "{}", row.name);
+        let end = if has_graceful_stop(row.name) {
+            3_000
+        } else {
+            2_000
+        };
         assert!(
-            (3_000..=3_005).contains(&record.ended),
+            (end..=end + 5).contains(&record.ended),
             "{}: {}",
             row.name,
             record.ended
@@ -696,4 +732,126 @@ fn twenty_thousand_vus_follow_a_ramp_of_ten_minutes() {
             "{at} ms"
         );
     }
+}
+
+/// Changes the numbers of VUs of an externally-controlled scenario.
+async fn rescale(
+    scenario: &Scenario,
+    progress: &Progress,
+    vus: Option<i64>,
+    max: Option<i64>,
+) -> Result<(), String> {
+    let ScenarioKind::ExternallyControlled(config) = &scenario.kind else {
+        panic!("{} does not listen", scenario.executor());
+    };
+    progress.remote.scale(config, vus, max).await
+}
+
+#[test]
+fn vus_come_and_go_as_they_are_told() {
+    let config = json!({"executor": "externally-controlled", "vus": 2, "maxVUs": 4,
+        "duration": "10s"});
+    let mut case = Case::new(config, |_| ms(700));
+    case.meanwhile = Some(|scenario, progress| {
+        Box::pin(async move {
+            sleep(ms(1_000)).await;
+            assert_eq!(
+                rescale(&scenario, &progress, Some(6), Some(6)).await,
+                Ok(())
+            );
+            sleep(ms(1_000)).await;
+            // Down is at once: what is in progress is interrupted.
+            assert_eq!(rescale(&scenario, &progress, Some(1), None).await, Ok(()));
+            assert_eq!(progress.active(), 1);
+            for (vus, max, problem) in [
+                (Some(-1), None, "the number of VUs can't be negative"),
+                (
+                    Some(7),
+                    None,
+                    "the number of active VUs (7) must be less than or equal to the number of \
+                     maxVUs (6)",
+                ),
+                (
+                    None,
+                    Some(3),
+                    "the new number of max VUs cannot be lower than the starting number of max \
+                     VUs (4)",
+                ),
+            ] {
+                let answer = rescale(&scenario, &progress, vus, max).await;
+                assert_eq!(answer, Err(problem.to_owned()));
+            }
+            sleep(ms(1_000)).await;
+            assert_eq!(
+                rescale(&scenario, &progress, Some(0), Some(4)).await,
+                Ok(())
+            );
+            assert_eq!(progress.active(), 0);
+        })
+    });
+    let record = case.run();
+    // Two VUs more were made, 10 ms each.
+    assert_eq!(
+        record.active,
+        [
+            (0, 1),
+            (0, 2),
+            (1_020, 3),
+            (1_020, 4),
+            (1_020, 5),
+            (1_020, 6)
+        ]
+        .into_iter()
+        .chain((1..=5).map(|n| (2_020, 6 - n)))
+        .chain([(3_020, 0)])
+        .collect::<Vec<_>>()
+    );
+    assert_eq!(record.interrupted, 6);
+    assert_eq!(record.ended, 10_000);
+    let vus: BTreeSet<u64> = record.started.iter().map(|(vu, ..)| *vu).collect();
+    assert_eq!(vus, (1..=6).collect());
+}
+
+#[test]
+fn a_pause_in_the_middle_loses_no_iteration_and_no_time() {
+    let config = json!({"executor": "externally-controlled", "vus": 2,
+        "duration": "5500ms"});
+    let mut case = Case::new(config, |_| ms(1_000));
+    case.meanwhile = Some(|scenario, progress| {
+        Box::pin(async move {
+            sleep(ms(1_500)).await;
+            assert_eq!(progress.remote.pause(true).await, Ok(()));
+            // Done when the iterations are over.
+            assert_eq!((progress.active(), progress.spent()), (0, ms(2_000)));
+            assert_eq!(rescale(&scenario, &progress, Some(1), None).await, Ok(()));
+            sleep(ms(60_000)).await;
+            assert_eq!((progress.active(), progress.spent()), (0, ms(2_000)));
+            assert_eq!(progress.remote.pause(false).await, Ok(()));
+        })
+    });
+    let record = case.run();
+    let starts: Vec<u128> = record.started.iter().map(|(.., at)| *at).collect();
+    assert_eq!(starts, [0, 0, 1_000, 1_000, 62_000, 63_000, 64_000, 65_000]);
+    assert_eq!((record.complete, record.ended), (7, 65_500));
+}
+
+#[test]
+fn what_is_asked_before_the_start_counts_from_the_start() {
+    let config = json!({"executor": "externally-controlled", "vus": 1, "maxVUs": 2,
+        "duration": "1s"});
+    let scenario = scenario(config);
+    let progress = Progress::new("s", "externally-controlled");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let early = "cannot pause the externally controlled executor before it has started";
+        assert_eq!(progress.remote.pause(true).await, Err(early.to_owned()));
+        assert_eq!(rescale(&scenario, &progress, Some(2), None).await, Ok(()));
+        let most = "the number of active VUs (2) must be less than or equal to the number of \
+                    maxVUs (1)";
+        // The numbers are checked with what was asked for before.
+        let answer = rescale(&scenario, &progress, None, Some(1)).await;
+        assert_eq!(answer, Err(most.to_owned()));
+    });
 }

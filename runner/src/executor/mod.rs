@@ -9,15 +9,19 @@ mod arrival_rate;
 mod arrivals;
 mod constant_arrival_rate;
 mod constant_vus;
+mod externally_controlled;
 mod looping;
 mod per_vu_iterations;
 mod ramping_arrival_rate;
 mod ramping_vus;
 pub(crate) mod schedule;
 mod shared_iterations;
+mod slots;
 
 #[cfg(test)]
 mod conformance;
+
+pub(crate) use externally_controlled::Remote;
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +30,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -39,6 +43,7 @@ use crate::{
     logging::Level,
     options::{Scenario, ScenarioKind},
     segment::Tuple,
+    stopwatch::Stopwatch,
 };
 
 /// A row of the table: an executor under the name that scripts use for it.
@@ -55,6 +60,7 @@ pub(crate) struct Kind {
 pub(crate) const EXECUTORS: &[Kind] = &[
     constant_arrival_rate::KIND,
     constant_vus::KIND,
+    externally_controlled::KIND,
     per_vu_iterations::KIND,
     ramping_arrival_rate::KIND,
     ramping_vus::KIND,
@@ -109,6 +115,9 @@ pub(crate) trait Pool {
     /// Makes a VU beyond those that were made before the run, or takes one like [`Self::take`]
     /// when the run has made all that its scenarios may need.
     fn grow(&self) -> BoxFuture<Result<Box<dyn Lease>, String>>;
+
+    /// Makes a VU beyond all that was planned, for the pool.
+    fn add(&self) -> BoxFuture<Result<(), String>>;
 
     /// On how many workers VUs live.
     fn workers(&self) -> usize;
@@ -245,10 +254,9 @@ pub(crate) struct Progress {
     pub(crate) name: String,
     /// Its executor.
     pub(crate) executor: &'static str,
-    started: OnceLock<Instant>,
+    clock: Stopwatch,
     started_unix_ms: AtomicI64,
-    /// How long it took, and whether it was cut short.
-    ended: OnceLock<(Duration, bool)>,
+    cut: AtomicBool,
     /// Set by the executor.
     pub(crate) share: OnceLock<Share>,
     /// Iterations that were not interrupted.
@@ -260,6 +268,8 @@ pub(crate) struct Progress {
     rate: AtomicU64,
     /// Its regular end, where that is not in its configuration.
     regular: OnceLock<Duration>,
+    /// What somebody wants of it from outside, where it listens.
+    pub(crate) remote: Remote,
     /// How late iterations started, where starts follow a schedule.
     pub(crate) lateness: OnceLock<Arc<Lateness>>,
 }
@@ -270,9 +280,9 @@ impl Progress {
         Arc::new(Self {
             name: name.to_owned(),
             executor,
-            started: OnceLock::new(),
+            clock: Stopwatch::default(),
             started_unix_ms: AtomicI64::new(0),
-            ended: OnceLock::new(),
+            cut: AtomicBool::new(false),
             share: OnceLock::new(),
             completed: AtomicU64::new(0),
             active: AtomicU64::new(0),
@@ -280,6 +290,7 @@ impl Progress {
             dropped: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             regular: OnceLock::new(),
+            remote: Remote::default(),
             lateness: OnceLock::new(),
         })
     }
@@ -287,31 +298,34 @@ impl Progress {
     /// It starts now, which is so many milliseconds after the epoch.
     pub(crate) fn begin(&self, unix_ms: i64) {
         self.started_unix_ms.store(unix_ms, Ordering::Relaxed);
-        let _ = self.started.set(Instant::now());
+        self.clock.start();
     }
 
     /// Its VUs are back; `cut` when the run was aborted meanwhile.
     pub(crate) fn end(&self, cut: bool) {
-        let _ = self.ended.set((self.spent(), cut));
+        self.cut.store(cut, Ordering::Release);
+        self.clock.stop();
     }
 
     /// Whether it has started.
     pub(crate) fn has_begun(&self) -> bool {
-        self.started.get().is_some()
+        self.clock.has_started()
     }
 
     /// Whether it is over, and if so, whether it was cut short.
     pub(crate) fn ended(&self) -> Option<bool> {
-        self.ended.get().map(|(_, cut)| *cut)
+        let ended = self.clock.has_stopped();
+        ended.then(|| self.cut.load(Ordering::Acquire))
     }
 
-    /// How long it has run.
+    /// How long it has run, pauses excluded.
     pub(crate) fn spent(&self) -> Duration {
-        match (self.ended.get(), self.started.get()) {
-            (Some((spent, _)), _) => *spent,
-            (None, Some(started)) => started.elapsed(),
-            (None, None) => Duration::ZERO,
-        }
+        self.clock.elapsed()
+    }
+
+    /// It is paused, or goes on.
+    fn pause(&self, paused: bool) {
+        self.clock.pause(paused);
     }
 
     /// One iteration was not interrupted.

@@ -1,22 +1,12 @@
 //! `ramping-vus`: VUs loop, and their number follows the stages.
 //!
-//! The scenario is a row of slots, each with at most one VU. The schedule says how many slots,
-//! from the first, should run; slots above that finish their iteration and give their VU back.
-//! The requirements say how many slots may have a VU at all; those above are interrupted.
+//! The schedule says how many slots run; the requirements say how many may have a VU at all.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 
-use super::{BoxFuture, Job, Kind, Numbers, Pace, Run, Turn, looping};
+use super::{BoxFuture, Kind, Run, looping, slots::Slots};
 use crate::{
     duration::GoDuration,
     options::{ScenarioKind, Step},
@@ -46,15 +36,6 @@ pub(super) const KIND: Kind = Kind {
     },
 };
 
-/// Goes on until told otherwise, and on again when told so in time.
-struct While(Arc<AtomicBool>);
-
-impl Pace for While {
-    fn poll_next(&self, _: &mut Turn, _: &mut Context<'_>) -> Poll<bool> {
-        Poll::Ready(self.0.load(Ordering::Acquire))
-    }
-}
-
 /// What happens at an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
@@ -78,89 +59,6 @@ fn events(schedule: &[Step], requirements: &[Step]) -> Vec<(Duration, Event)> {
         .collect()
 }
 
-/// A place for a VU.
-struct Slot {
-    /// Whether it should run.
-    go: Arc<AtomicBool>,
-    /// What its VU serves, while it has one.
-    job: Option<Arc<Job>>,
-    /// Its VU has been interrupted.
-    cut: bool,
-}
-
-struct Slots<'a> {
-    run: &'a Run,
-    numbers: Arc<Numbers>,
-    slots: Vec<Slot>,
-    /// How many of them should run.
-    running: usize,
-    /// Done when a slot's VU is back, with the slot's number.
-    serving: FuturesUnordered<BoxFuture<Result<usize, String>>>,
-}
-
-impl Slots<'_> {
-    fn apply(&mut self, event: Event) {
-        match event {
-            Event::Run(count) => {
-                for index in self.running..count {
-                    self.slots[index].go.store(true, Ordering::Release);
-                    self.fill(index);
-                }
-                for index in (count..self.running).rev() {
-                    self.slots[index].go.store(false, Ordering::Release);
-                }
-                self.running = count;
-            }
-            Event::Keep(count) => {
-                for slot in self.slots.iter_mut().skip(count) {
-                    cut(slot);
-                }
-            }
-        }
-    }
-
-    /// Takes a VU for a slot that has none.
-    fn fill(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        if slot.job.is_some() {
-            // Its VU goes on, or is on its way back, which is seen when it arrives.
-            return;
-        }
-        let pace = Box::new(While(slot.go.clone()));
-        let job = Job::new(self.run.progress.clone(), self.numbers.clone(), pace);
-        slot.job = Some(job.clone());
-        slot.cut = false;
-        let taken = self.run.pool.take();
-        self.serving.push(Box::pin(async move {
-            taken.await?.serve(job).await;
-            Ok(index)
-        }));
-    }
-
-    /// A slot's VU is back.
-    fn freed(&mut self, index: usize) {
-        self.slots[index].job = None;
-        // It was wanted again after it had begun to leave.
-        if index < self.running {
-            self.fill(index);
-        }
-    }
-
-    fn cut_all(&mut self) {
-        self.running = 0;
-        self.slots.iter_mut().for_each(cut);
-    }
-}
-
-fn cut(slot: &mut Slot) {
-    if let Some(job) = &slot.job
-        && !slot.cut
-    {
-        slot.cut = true;
-        job.cancel();
-    }
-}
-
 fn run(run: Run) -> BoxFuture<Result<(), String>> {
     Box::pin(async move {
         let ScenarioKind::RampingVus(config) = &run.scenario.kind else {
@@ -173,19 +71,7 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
             .map_or(Duration::ZERO, |s| s.offset.to_std());
         let _ = run.progress.share.set(looping::elapsed_share(regular));
         run.progress.set_regular(regular);
-        let most = schedule.iter().map(|step| step.planned).max().unwrap_or(0);
-        let slot = |_| Slot {
-            go: Arc::default(),
-            job: None,
-            cut: false,
-        };
-        let mut slots = Slots {
-            run: &run,
-            numbers: Numbers::new(run.tuple.clone()),
-            slots: (0..most).map(slot).collect(),
-            running: 0,
-            serving: FuturesUnordered::new(),
-        };
+        let mut slots = Slots::new(&run);
         let mut abort = run.abort.clone();
         let mut failed = None;
         let events = events(&schedule, &run.scenario.requirements(&run.tuple));
@@ -193,30 +79,25 @@ fn run(run: Run) -> BoxFuture<Result<(), String>> {
             let due = start + offset;
             // What is late is not waited for, but VUs that came back are seen to.
             while Instant::now() < due && failed.is_none() {
-                if *abort.borrow() || (slots.serving.is_empty() && offset > regular) {
+                if *abort.borrow() || (slots.all_free() && offset > regular) {
                     break;
                 }
                 tokio::select! {
                     () = sleep_until(due) => {}
-                    Some(freed) = slots.serving.next() => match freed {
-                        Ok(index) => slots.freed(index),
-                        Err(error) => failed = Some(error),
-                    },
+                    Some(freed) = slots.next_freed() => failed = freed.err(),
                     _ = abort.wait_for(|aborted| *aborted) => {}
                 }
             }
             if *abort.borrow() || failed.is_some() {
                 break;
             }
-            slots.apply(event);
-        }
-        slots.cut_all();
-        while let Some(freed) = slots.serving.next().await {
-            if let Err(error) = freed {
-                failed.get_or_insert(error);
+            match event {
+                Event::Run(count) => slots.run(count),
+                Event::Keep(count) => slots.keep(count),
             }
         }
-        failed.map_or(Ok(()), Err)
+        let ended = slots.end().await;
+        failed.map_or(ended, Err)
     })
 }
 

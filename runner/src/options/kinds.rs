@@ -32,6 +32,9 @@ pub(crate) const EXECUTORS: &[(&str, Unset)] = &[
     ("ramping-arrival-rate", || {
         ScenarioKind::RampingArrivalRate(RampingArrivalRate::default())
     }),
+    ("externally-controlled", || {
+        ScenarioKind::ExternallyControlled(ExternallyControlled::default())
+    }),
 ];
 
 /// An executor and its settings.
@@ -49,6 +52,8 @@ pub(crate) enum ScenarioKind {
     ConstantArrivalRate(ConstantArrivalRate),
     /// Iterations started at a changing rate.
     RampingArrivalRate(RampingArrivalRate),
+    /// VUs that loop; how many is said from outside while they do.
+    ExternallyControlled(ExternallyControlled),
 }
 
 impl ScenarioKind {
@@ -66,6 +71,7 @@ impl ScenarioKind {
             Self::RampingVus(config) => config,
             Self::ConstantArrivalRate(config) => config,
             Self::RampingArrivalRate(config) => config,
+            Self::ExternallyControlled(config) => config,
         }
     }
 
@@ -78,6 +84,7 @@ impl ScenarioKind {
             Self::RampingVus(config) => config,
             Self::ConstantArrivalRate(config) => config,
             Self::RampingArrivalRate(config) => config,
+            Self::ExternallyControlled(config) => config,
         }
     }
 }
@@ -702,5 +709,89 @@ impl Config for RampingArrivalRate {
             self.max_vus() > self.pre_allocated_vus(),
         );
         (text, Some(extra))
+    }
+}
+
+fields! {
+    /// Settings of externally-controlled.
+    ExternallyControlled {
+        /// VUs at the start, over all instances.
+        vus: i64 = "vus",
+        /// The regular end; 0 is never.
+        duration: GoDuration = "duration",
+        /// VUs made before the run, over all instances.
+        max_vus: i64 = "maxVUs",
+    }
+}
+
+impl ExternallyControlled {
+    /// VUs at the start, over all instances; default none.
+    pub(crate) fn vus(&self) -> i64 {
+        self.vus.unwrap_or(0)
+    }
+
+    /// VUs made before the run, over all instances; default those of the start.
+    pub(crate) fn max_vus(&self) -> i64 {
+        self.max_vus.unwrap_or(self.vus())
+    }
+
+    /// The end, when there is one.
+    pub(crate) fn duration(&self) -> Option<GoDuration> {
+        self.duration
+            .filter(|duration| *duration > GoDuration::ZERO)
+    }
+
+    /// What is wrong with numbers of VUs.
+    pub(crate) fn check_vus(vus: i64, max_vus: i64) -> Option<String> {
+        if vus < 0 {
+            return Some("the number of VUs can't be negative".to_owned());
+        }
+        (max_vus < vus).then(|| {
+            format!(
+                "the number of active VUs ({vus}) must be less than or equal to the number of \
+                 maxVUs ({max_vus})"
+            )
+        })
+    }
+}
+
+impl Config for ExternallyControlled {
+    fn name(&self) -> &'static str {
+        "externally-controlled"
+    }
+
+    fn check(&self, problems: &mut Vec<String>) {
+        problems.extend(Self::check_vus(self.vus(), self.max_vus()));
+        match self.duration {
+            None => problems
+                .push("the duration must be specified, for infinite duration use 0".to_owned()),
+            Some(duration) => refuse(
+                problems,
+                duration < GoDuration::ZERO,
+                "the duration can't be negative, for infinite duration use 0",
+            ),
+        }
+    }
+
+    fn requirements(&self, tuple: &Tuple, _: GoDuration) -> Vec<Step> {
+        let mut steps = vec![Step::planned(GoDuration::ZERO, tuple.scale(self.max_vus()))];
+        steps.extend(self.duration().map(|end| Step::planned(end, 0)));
+        steps
+    }
+
+    fn has_work(&self, _: &Tuple) -> bool {
+        true
+    }
+
+    fn describe(&self, tuple: &Tuple) -> (String, Option<String>) {
+        let duration = self
+            .duration()
+            .map_or_else(|| "infinite".to_owned(), |duration| duration.to_string());
+        let text = format!(
+            "Externally controlled execution with {} VUs, {} max VUs, {duration} duration",
+            tuple.scale(self.vus()),
+            tuple.scale(self.max_vus())
+        );
+        (text, None)
     }
 }

@@ -23,7 +23,9 @@ pub(crate) use env::from_env;
 use fields::Fields;
 #[cfg(test)]
 pub(crate) use fields::decode;
-pub(crate) use kinds::{ConstantArrivalRate, RampingArrivalRate, ScenarioKind};
+pub(crate) use kinds::{
+    ConstantArrivalRate, ExternallyControlled, RampingArrivalRate, ScenarioKind,
+};
 pub(crate) use plan::{Plan, Step};
 pub(crate) use scenario::Scenario;
 #[cfg(test)]

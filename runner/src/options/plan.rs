@@ -78,10 +78,12 @@ impl Plan {
         totals.max().unwrap_or(0)
     }
 
-    /// When the last VU is given back at the latest, graceful stops included.
-    pub(crate) fn max_duration(&self) -> GoDuration {
-        self.steps
-            .last()
-            .map_or(GoDuration::ZERO, |last| last.offset)
+    /// When the last VU is given back at the latest, graceful stops included; `None` when some are
+    /// kept until somebody ends the run.
+    pub(crate) fn max_duration(&self) -> Option<GoDuration> {
+        match self.steps.last() {
+            None => Some(GoDuration::ZERO),
+            Some(last) => (last.planned + last.unplanned == 0).then_some(last.offset),
+        }
     }
 }

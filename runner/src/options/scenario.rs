@@ -78,7 +78,12 @@ impl Scenario {
 
     /// How long iterations may go on after the regular end; default 30 s.
     pub(crate) fn graceful_stop(&self) -> GoDuration {
-        self.graceful_stop.unwrap_or(DEFAULT_GRACEFUL_STOP)
+        let default = match self.kind {
+            // Its VUs are interrupted when it ends.
+            ScenarioKind::ExternallyControlled(_) => GoDuration::ZERO,
+            _ => DEFAULT_GRACEFUL_STOP,
+        };
+        self.graceful_stop.unwrap_or(default)
     }
 
     /// The exported function to run; default `default`.
@@ -189,6 +194,13 @@ impl Scenario {
         if self.graceful_stop() < GoDuration::ZERO {
             problems.push("the gracefulStop timeout can't be negative".to_owned());
         }
+        if self.graceful_stop.is_some()
+            && matches!(self.kind, ScenarioKind::ExternallyControlled(_))
+        {
+            problems.push(
+                "gracefulStop is not supported by the externally controlled executor".to_owned(),
+            );
+        }
         self.kind.config().check(&mut problems);
         problems
     }
@@ -207,6 +219,9 @@ impl Scenario {
             ScenarioKind::RampingVus(config) => config.length(),
             ScenarioKind::ConstantArrivalRate(config) => config.duration(),
             ScenarioKind::RampingArrivalRate(config) => config.length(),
+            ScenarioKind::ExternallyControlled(config) => {
+                config.duration().unwrap_or(GoDuration(i64::MAX))
+            }
         }
     }
 

@@ -73,10 +73,6 @@ fn values_that_cannot_be_read_are_named() {
             scenario(&json!({"executor": "bogus"})),
             "unknown executor type 'bogus'",
         ),
-        (
-            scenario(&json!({"executor": "externally-controlled", "vus": 1, "duration": "1s"})),
-            "unknown executor type 'externally-controlled'",
-        ),
         (executor("foo", json!(1)), "json: unknown field \"foo\""),
         (
             executor("rate", json!(null)),
@@ -392,6 +388,24 @@ fn problems_of_scenarios_are_listed_in_order() {
                 "the timeUnit must be more than 0",
                 "at least one stage has to be specified",
                 "maxVUs can't be less than preAllocatedVUs",
+            ],
+        ),
+        (
+            "externally-controlled",
+            json!({"vus": 3, "maxVUs": 2, "gracefulStop": "1s"}),
+            &[
+                "gracefulStop is not supported by the externally controlled executor",
+                "the number of active VUs (3) must be less than or equal to the number of \
+                 maxVUs (2)",
+                "the duration must be specified, for infinite duration use 0",
+            ],
+        ),
+        (
+            "externally-controlled",
+            json!({"vus": -1, "duration": "-1s"}),
+            &[
+                "the number of VUs can't be negative",
+                "the duration can't be negative, for infinite duration use 0",
             ],
         ),
         (
