@@ -834,3 +834,39 @@ fn instances_start_at_an_agreed_instant_or_not_at_all() {
     let error = finished.expect(255).error().msg;
     assert!(error.contains("VOLLEY_INSTANCES is not set"), "{error}");
 }
+
+#[test]
+fn vus_that_do_not_fit_are_refused_before_the_kernel_does() {
+    let script = "export default function () {}";
+    let folder = Folder::with("script.js", script);
+    let limited = |mib: u64, arguments: &str| {
+        Launch::volley(folder.path())
+            .words("run -q script.js")
+            .words(arguments)
+            .env("VOLLEY_MEMORY_LIMIT", (mib << 20).to_string())
+            .run()
+    };
+    let finished = limited(100, "-u 5000 -i 5000").expect(255);
+    let error = finished.error().msg;
+    assert!(
+        error.starts_with("5000 VUs of this script need about "),
+        "{error}"
+    );
+    assert!(error.contains("the process may use 100 MiB"), "{error}");
+    // Those that are made, and leave little: a warning.
+    let finished = limited(2_000, "-u 20 -i 20").expect(0);
+    assert_eq!(finished.logged("warning").len(), 0, "{}", finished.stderr);
+    let many = "
+        export const options = { scenarios: { s: { executor: 'constant-arrival-rate', rate: 1,
+          duration: '1s', preAllocatedVUs: 20, maxVUs: 100000 } } };
+        export default function () {}";
+    folder.write("script.js", many);
+    let finished = limited(2_000, "").expect(0);
+    let warnings = finished.logged("warning");
+    assert_eq!(warnings.len(), 1, "{}", finished.stderr);
+    assert!(
+        warnings[0]
+            .msg
+            .starts_with("100000 VUs of this script need about ")
+    );
+}

@@ -19,10 +19,11 @@ use crate::{
     executor::{self, Dropped, Progress, Run, Say},
     exit::{Failure, code},
     measure::{Measurements, unix_ns},
+    memory::Forecast,
     options::Scenario,
     segment::Tuple,
     state::{RunState, Status},
-    worker::{Recipe, SharedPool, Transient, VuPool, Workers},
+    worker::{Recipe, SharedPool, Transient, Unmade, VuPool, Workers},
 };
 
 /// How often thresholds are evaluated.
@@ -53,6 +54,8 @@ pub(crate) struct Schedule {
     pub(crate) teardown: bool,
     pub(crate) setup_timeout: Duration,
     pub(crate) teardown_timeout: Duration,
+    /// Bytes that the process may use, if that is limited.
+    pub(crate) memory: Option<u64>,
     /// When to start, if that was agreed on.
     pub(crate) start_at: Option<OffsetDateTime>,
 }
@@ -101,12 +104,17 @@ impl Schedule {
             tuple: self.tuple.clone(),
         };
         let pool = VuPool::new(self.workers.clone(), state.clone(), recipe, self.unplanned);
+        let forecast = Forecast::new(self.memory, self.vus, self.vus + self.unplanned);
         let made = tokio::select! {
-            made = pool.fill(self.vus) => made,
+            made = pool.fill(self.vus, forecast) => made,
             () = state.aborted() => return Ok(()),
         };
-        if let Err((id, error)) = made {
-            return Err(state.hold(vu_failure(id, &error)).await);
+        if let Err(unmade) = made {
+            let failure = match unmade {
+                Unmade::Vu(id, error) => vu_failure(id, &error),
+                Unmade::NoRoom(text) => Failure::new(code::OTHER, text),
+            };
+            return Err(state.hold(failure).await);
         }
         state.set_status(Status::InitExecutors);
         state.set_status(Status::InitDone);

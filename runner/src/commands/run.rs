@@ -26,7 +26,7 @@ use crate::{
     exit::{Failure, code},
     logging::Level,
     measure::Measurements,
-    network,
+    memory, network,
     options::{ConfigFile, OptionError, Options, Scenario},
     outputs::{Scrape, Wanted},
     process::Outside,
@@ -303,6 +303,8 @@ impl<'a> Test<'a> {
             teardown: loaded.exports.has("teardown") && !options.no_teardown.unwrap_or(false),
             setup_timeout: timeout(options.setup_timeout),
             teardown_timeout: timeout(options.teardown_timeout),
+            memory: memory::limit(|name| outside.var(name))
+                .map_err(|text| Failure::new(code::OTHER, text))?,
             start_at: args.start_at,
         };
         let subject = Subject {
