@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     collections::BTreeSet,
+    io::BufRead,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -351,6 +352,42 @@ fn files_are_packed_and_written_as_the_settings_say() {
     assert!(
         counted.len() == 13 && counted.parse::<u64>().is_ok(),
         "{counted}"
+    );
+}
+
+#[test]
+fn after_a_signal_the_summary_does_not_wait_for_a_pipe_that_nobody_reads() {
+    let folder = Folder::new();
+    let script = "import { check } from 'k6';
+        export default function () { check(1, { ok: () => true }); }";
+    folder.write("script.js", script);
+    Launch::program("mkfifo", folder.path())
+        .words("pipe")
+        .run()
+        .expect(0);
+    // Both ends, so that neither side waits for the other to open it.
+    let mut options = std::fs::OpenOptions::new();
+    let pipe = options.read(true).write(true).open(folder.file("pipe"));
+    let pipe = pipe.expect("the pipe");
+    let mut run = start("", &folder, "-d 10m --out json=pipe --out csv=a.csv", &[]);
+    // Samples of these rows have a line in the pipe, which holds 64 KB.
+    run.until("many samples", |_| {
+        let size = std::fs::metadata(folder.file("a.csv")).map_or(0, |file| file.len());
+        (size > 1 << 20).then_some(())
+    });
+    run.terminate();
+    run.until_printed("checks_total");
+    assert!(!run.has_ended(), "the output still has its time");
+    let reader = std::fs::File::open(folder.file("pipe")).expect("the pipe");
+    drop(pipe);
+    let lines = std::io::BufReader::new(reader).lines();
+    let last = lines.map(|line| line.expect("a line")).last();
+    assert!(last.expect("lines").ends_with('}'), "whole to the end");
+    let finished = run.finish().expect(105);
+    assert!(
+        !finished.stderr.contains("did not finish"),
+        "{}",
+        finished.account()
     );
 }
 
