@@ -27,6 +27,13 @@ type Part = (&'static str, fn(&Bench) -> Vec<Figure>);
 
 const PARTS: &[Part] = &[
     ("get", get),
+    ("realistic", realistic),
+    ("https", https),
+    ("http2", http2),
+    ("post", post),
+    ("batch", batch),
+    ("many", many),
+    ("open", open),
     ("empty", empty),
     ("memory", memory),
     ("sharing", sharing),
@@ -92,29 +99,113 @@ fn main() -> ExitCode {
 
 /// CPU time of a keep-alive `http.get`, against wrk's for the same requests.
 fn get(bench: &Bench) -> Vec<Figure> {
-    let script = bench.script("get.js");
+    against_wrk(bench, "get.js", &bench.url, None, Some(3.0))
+}
+
+/// The same in a script as people write them: a group, tags, a parsed body, two checks, a Trend.
+fn realistic(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "realistic.js", &bench.url, None, Some(3.0))
+}
+
+/// `http.get` over TLS, connections kept, HTTP/1.1 as wrk speaks it.
+fn https(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "get.js", &bench.tls, None, Some(2.0))
+}
+
+/// `http.get` over HTTP/2; wrk, which does not speak it, over HTTP/1.1 and TLS.
+fn http2(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "get.js", &bench.h2, None, None)
+}
+
+/// `http.post` of 10 KB.
+fn post(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "post.js", &bench.url, Some("post.lua"), None)
+}
+
+/// `http.batch` of ten requests, CPU time of each.
+fn batch(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "batch.js", &bench.url, None, None)
+}
+
+/// CPU time of a request of a script with 50 VUs on one worker, against wrk's with 50 connections.
+fn against_wrk(
+    bench: &Bench,
+    script: &str,
+    url: &str,
+    lua: Option<&str>,
+    budget: Option<f64>,
+) -> Vec<Figure> {
+    let script = bench.script(script);
     let (mut peer, mut ours, mut rate_peer, mut rate_ours) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        let run = run(Command::new("wrk").args(["-t1", "-c50", "-d5s", &bench.url]));
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t1", "-c50", "-d5s"]);
+        if let Some(lua) = lua {
+            wrk.arg("-s").arg(bench.script(lua));
+        }
+        let run = run(wrk.arg(url));
         let requests = number_before(&run.stdout, " requests in");
         peer.push(run.cpu / requests * 1e6);
         rate_peer.push(requests / 5.0);
+        let target = format!("TARGET={url}");
         let run = bench.volley(
             &script,
-            &[("VOLLEY_WORKERS", "1")],
-            &["-u", "50", "-d", "5s"],
+            &[
+                ("VOLLEY_WORKERS", "1"),
+                ("K6_INSECURE_SKIP_TLS_VERIFY", "true"),
+            ],
+            &["-u", "50", "-d", "5s", "-e", &target],
         );
         let requests = bench.exported("http_reqs", "count");
+        assert!(
+            bench.exported("http_req_failed", "value") < 1e-9,
+            "failed requests"
+        );
         ours.push(run.cpu / requests * 1e6);
         rate_ours.push(requests / 5.0);
     }
     let (peer, ours) = (median(peer), median(ours));
+    let ratio = plain("ratio", ours / peer, "");
     vec![
         plain("CPU per request, wrk -t1 -c50", peer, "µs"),
-        plain("CPU per http.get, 50 VUs, one worker", ours, "µs"),
-        at_most("ratio", ours / peer, "", 3.0),
+        plain("CPU per request, 50 VUs, one worker", ours, "µs"),
+        Figure {
+            budget: budget.map(Budget::AtMost),
+            ..ratio
+        },
         plain("requests, wrk", median(rate_peer), "1/s"),
         plain("requests, one worker", median(rate_ours), "1/s"),
+    ]
+}
+
+/// What 10,000 VUs do to the times that they measure: 2,000 requests a second by them and by 100.
+fn many(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("once_in_five_seconds.js");
+    let p99 = |vus: &str| {
+        let setting = format!("VUS={vus}");
+        bench.volley(&script, &[], &["-u", vus, "-d", "15s", "-e", &setting]);
+        bench.exported("http_req_duration", "p(99)")
+    };
+    let (few, many) = (p99("100"), p99("10000"));
+    vec![
+        plain("99th of http_req_duration, 100 VUs", few, "ms"),
+        plain("99th of http_req_duration, 10,000 VUs", many, "ms"),
+        at_most("ratio", many / few, "", 5.0),
+    ]
+}
+
+/// 18,000 connections that are open at once.
+fn open(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("every_five_seconds.js");
+    bench.volley(&script, &[], &["-u", "18000", "-d", "15s"]);
+    vec![
+        at_least("requests", bench.exported("http_reqs", "count"), 18_000.0),
+        at_most(
+            "failed requests",
+            bench.exported("http_req_failed", "value"),
+            "",
+            0.0,
+        ),
     ]
 }
 
@@ -378,15 +469,19 @@ struct Bench {
     nginx: Child,
     folder: PathBuf,
     url: String,
+    /// The same over TLS, by HTTP/1.1 alone, and by HTTP/2 for whom wants it.
+    tls: String,
+    h2: String,
 }
 
 impl Bench {
     fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("volley-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the results");
-        let port = free_port();
+        let [port, tls, h2] = [free_port(), free_port(), free_port()];
+        make_certificate(&folder);
         let config = folder.join("nginx.conf");
-        fs::write(&config, nginx_config(&folder, port)).expect("nginx.conf");
+        fs::write(&config, nginx_config(&folder, [port, tls, h2])).expect("nginx.conf");
         let nginx = Command::new("nginx")
             .arg("-c")
             .arg(&config)
@@ -408,6 +503,8 @@ impl Bench {
             nginx,
             folder,
             url: format!("http://127.0.0.1:{port}/"),
+            tls: format!("https://127.0.0.1:{tls}/"),
+            h2: format!("https://127.0.0.1:{h2}/"),
         }
     }
 
@@ -484,7 +581,7 @@ impl Drop for Bench {
 
 /// One worker, because the load needs the other core; connections live for ever, because setting
 /// them up is not what is measured.
-fn nginx_config(folder: &Path, port: u16) -> String {
+fn nginx_config(folder: &Path, [port, tls, h2]: [u16; 3]) -> String {
     let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -494,9 +591,35 @@ fn nginx_config(folder: &Path, port: u16) -> String {
         "worker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
          worker_rlimit_nofile 19900;\nevents {{ worker_connections 19000; }}\n\
          http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 3600s;\n\
-         {temporary}  server {{\n    listen 127.0.0.1:{port} backlog=16384;\n    default_type application/json;\n\
+         ssl_certificate {folder}/cert.pem;\n  ssl_certificate_key {folder}/key.pem;\n\
+         {temporary}  server {{\n    listen 127.0.0.1:{port} backlog=16384;\n    \
+         listen 127.0.0.1:{tls} ssl;\n    listen 127.0.0.1:{h2} ssl http2;\n    \
+         http2_max_concurrent_streams 1000;\n    default_type application/json;\n\
          location / {{ return 200 '{{\"message\":\"sixty-two bytes of body, with a line break here\"}}\\n'; }}\n  }}\n}}\n"
     )
+}
+
+/// A certificate that nobody trusts.
+fn make_certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(folder.join("key.pem"))
+        .arg("-out")
+        .arg(folder.join("cert.pem"))
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "openssl makes a certificate (apt install openssl)"
+    );
 }
 
 /// How a run went.

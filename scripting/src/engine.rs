@@ -1039,6 +1039,19 @@ pub(crate) fn rust_string(value: &rquickjs::String<'_>) -> String {
     }
 }
 
+/// The text of a property's name; lone surrogates become U+FFFD.
+pub(crate) fn atom_string(name: &rquickjs::Atom<'_>) -> String {
+    name.to_string()
+        .or_else(|_| name.to_js_string().map(|text| rust_string(&text)))
+        .unwrap_or_default()
+}
+
+/// Whether a value is an `async` function that is no generator.
+pub(crate) fn is_async_function(value: &Value<'_>) -> bool {
+    // SAFETY: only the tag and the class of a live value are read.
+    unsafe { qjs::JS_IsAsyncFunction(value.as_raw()) }
+}
+
 /// Decodes the engine's encoding, in which a lone surrogate is a three-byte sequence.
 fn lossy_wtf8(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
