@@ -367,7 +367,7 @@ const RUN: &[Flag] = &[
         Some('o'),
         Shape::Many,
         None,
-        "an output, TYPE or TYPE=ARGUMENT: json, prometheus",
+        "an output, TYPE or TYPE=ARGUMENT, once for each; types are in docs/compatibility.md",
     ),
     flag(
         "linger",

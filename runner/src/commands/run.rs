@@ -46,7 +46,13 @@ use crate::{
 const WORKERS: &str = "VOLLEY_WORKERS";
 /// How long an output may take to write what it still has.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the summary waits for that after a signal: whoever sent it will not wait for ever
+/// (`docker stop` waits for ten seconds).
+const SUMMARY_PATIENCE: Duration = Duration::from_secs(6);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The outputs on their way to the end: what they could not write.
+type Closing = tokio::task::JoinHandle<Vec<String>>;
 
 /// Runs a test; answers the exit code. `find` finds the script.
 pub(super) fn run(
@@ -205,7 +211,13 @@ impl<'a> Test<'a> {
         let thresholds = consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
-        let settings = Arc::new(settings(&resolved.options)?);
+        let native_histograms = has_feature(args, NATIVE_HISTOGRAMS);
+        let mut settings = settings(&resolved.options)?;
+        if native_histograms {
+            let tag = ("k6_feature_native_histograms".to_owned(), "true".to_owned());
+            settings.run_tags.push(tag);
+        }
+        let settings = Arc::new(settings);
         let has_thresholds = !thresholds.is_empty();
 
         state.pause_by_option(resolved.options.paused.unwrap_or(false));
@@ -234,6 +246,7 @@ impl<'a> Test<'a> {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
             collectors: Arc::new(file.collectors),
+            native_histograms,
             log: output_log(outside),
             ..OutputContext::new(
                 loaded.registry.clone(),
@@ -355,7 +368,7 @@ impl<'a> Test<'a> {
                 }
                 trap.called().await;
             }
-            let snapshot = self.finish(&mut outcome).await;
+            let (snapshot, closing) = self.finish(&mut outcome, signalled || self.linger).await;
             // A scrape from here on has the final values, also one during handleSummary.
             let scrapes = self.scrape.as_ref().map_or(0, Scrape::begun);
             if self.args.runtime.summary_mode != SummaryMode::Disabled {
@@ -372,6 +385,9 @@ impl<'a> Test<'a> {
                 let data = self.summary_data(&snapshot, &options, setup_data.as_deref());
                 let problems = results.save(*code, Some((&snapshot, &data)));
                 complain_of_results(self.outside, &problems);
+            }
+            if let Some(closing) = closing {
+                self.complain(closing.await);
             }
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
@@ -446,8 +462,13 @@ impl<'a> Test<'a> {
         }
     }
 
-    /// Gathers what is still on its way, judges the thresholds a last time, closes the outputs.
-    async fn finish(&self, outcome: &mut Result<(), Failure>) -> Arc<Snapshot> {
+    /// Gathers what is still on its way, judges the thresholds a last time, closes the outputs. In
+    /// a `hurry` those that are slow to end are handed back, to be waited for after the summary.
+    async fn finish(
+        &self,
+        outcome: &mut Result<(), Failure>,
+        hurry: bool,
+    ) -> (Arc<Snapshot>, Option<Closing>) {
         let schedule = &self.schedule;
         schedule.workers.flush(PATIENCE).await;
         let run = self.state.run_duration();
@@ -470,21 +491,38 @@ impl<'a> Test<'a> {
         }
         let measurements = schedule.measurements.clone();
         // Beside this thread: a full disk may take its time, a second signal must not.
-        let closing =
+        let mut closing =
             tokio::task::spawn_blocking(move || measurements.finish_outputs(OUTPUT_PATIENCE));
-        for problem in closing.await.unwrap_or_default() {
-            self.state.error(&problem);
-        }
+        let limit = match hurry {
+            true => SUMMARY_PATIENCE,
+            false => OUTPUT_PATIENCE + SECOND,
+        };
+        let closing = match tokio::time::timeout(limit, &mut closing).await {
+            Ok(problems) => {
+                self.complain(problems);
+                None
+            }
+            Err(_) => Some(closing),
+        };
         let snapshot = schedule.measurements.snapshot(run).await;
         // The collector only ends by a panic, which has been reported where it happened.
-        snapshot.unwrap_or_else(|| {
+        let snapshot = snapshot.unwrap_or_else(|| {
             Arc::new(Snapshot {
                 metrics: Vec::new(),
                 root_group: volley_metrics::Group::default(),
                 checks: Vec::new(),
                 run_seconds: run.as_secs_f64(),
             })
-        })
+        });
+        (snapshot, closing)
+    }
+
+    /// Says what outputs could not write.
+    fn complain(&self, problems: Result<Vec<String>, tokio::task::JoinError>) {
+        // Their closing only fails by a panic, which has been reported where it happened.
+        for problem in problems.unwrap_or_default() {
+            self.state.error(&problem);
+        }
     }
 
     /// Calls `handleSummary`, prints the summary, writes the files.
@@ -704,19 +742,29 @@ fn write(entry: &SummaryEntry) -> Result<(), String> {
     })
 }
 
+const MERGE_RUN_TAGS: &str = "merge-run-tags";
+const NATIVE_HISTOGRAMS: &str = "native-histograms";
+
 /// Whether tags are merged; unknown features are complained of.
 fn features(args: &cli::Run, outside: &Outside) -> bool {
-    const MERGE_RUN_TAGS: &str = "merge-run-tags";
-    for name in args.features.iter().filter(|name| *name != MERGE_RUN_TAGS) {
-        let known = ["freeze-env", "native-histograms"].contains(&name.as_str());
-        let text = if known {
+    let supported = [MERGE_RUN_TAGS, NATIVE_HISTOGRAMS];
+    for name in args
+        .features
+        .iter()
+        .filter(|name| !supported.contains(&name.as_str()))
+    {
+        let text = if name == "freeze-env" {
             format!("the feature '{name}' is not supported by this version of Volley")
         } else {
             format!("unknown feature '{name}'")
         };
         outside.logger.log(Level::Error, &text, &[]);
     }
-    args.features.iter().any(|name| name == MERGE_RUN_TAGS)
+    has_feature(args, MERGE_RUN_TAGS)
+}
+
+fn has_feature(args: &cli::Run, feature: &str) -> bool {
+    args.features.iter().any(|name| name == feature)
 }
 
 /// The names of the system tags that are on.
