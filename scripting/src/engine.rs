@@ -994,6 +994,16 @@ unsafe impl<'js> rquickjs::JsLifetime<'js> for VuHandle {
     type Changed<'to> = VuHandle;
 }
 
+// === Objects of Rust's ===
+
+/// What is behind a script's view of an object of Rust's (`host_object.rs`).
+pub(crate) struct Native<T>(pub(crate) T);
+
+// SAFETY: what is `'static` holds nothing with the engine's lifetime, so changing it changes nothing.
+unsafe impl<'js, T: 'static> rquickjs::JsLifetime<'js> for Native<T> {
+    type Changed<'to> = Native<T>;
+}
+
 // === Strings ===
 
 /// A copy of the bytes of a buffer; none when it is detached.

@@ -138,7 +138,7 @@ fn on_worker<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Loads a script, runs some iterations, answers the log.
-fn run(source: &str, iterations: u64) -> Vec<String> {
+pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
     on_worker(async {
         let rig = Rig::new(source);
         rig.load().await.unwrap();
@@ -580,7 +580,7 @@ fn server(reply: &'static [u8]) -> std::net::SocketAddr {
     address
 }
 
-fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
+pub(crate) fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
     let address = server(reply);
     run(
         &format!(

@@ -13,6 +13,7 @@ mod globals;
 #[cfg(test)]
 mod harness;
 mod host;
+mod host_object;
 mod json;
 mod live_map;
 mod loader;

@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 mod execution;
+pub(crate) mod html;
 mod http;
 mod k6;
 mod metrics;
@@ -28,6 +29,7 @@ const MODULES: &[Module] = &[
     row::<k6::K6>("k6"),
     row::<data::Data>("k6/data"),
     row::<execution::Execution>("k6/execution"),
+    row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
     row::<timers::Timers>("k6/timers"),
@@ -43,7 +45,6 @@ const NOT_YET: &[&str] = &[
     "k6/experimental/fs",
     "k6/experimental/streams",
     "k6/experimental/websockets",
-    "k6/html",
     "k6/net/grpc",
     "k6/secrets",
     "k6/websockets",

@@ -1,0 +1,1404 @@
+//! Elements and other nodes, as scripts see them: the members all have, and those of their kinds.
+//!
+//! Most members show an attribute in one form or another; they are rows of tables, one table for
+//! each kind of element.
+
+use std::rc::Rc;
+
+use rquickjs::{Array, Ctx, Function, IntoJs, Object, Result as JsResult, Value, object::Accessor};
+
+use super::{
+    Page, criterion,
+    dom::{Data, Document, NodeId},
+    first,
+    selection::{Criterion, Selection},
+    undefined,
+};
+use crate::{
+    host_object::{self, HostObject, Method},
+    modules::string_argument,
+};
+
+/// A node of a page.
+pub(super) struct ElementNode {
+    pub(super) page: Rc<Page>,
+    pub(super) id: NodeId,
+    /// What else `querySelector` found, whose text the reference counts as this element's, too.
+    more: Vec<NodeId>,
+}
+
+type Call = Method<ElementNode>;
+
+/// How a member gets its answer.
+#[derive(Clone, Copy)]
+enum Member {
+    /// The attribute as it is; empty without it.
+    Text(&'static str),
+    /// The attribute, or this.
+    TextOr(&'static str, &'static str),
+    /// Whether the attribute is there.
+    Flag(&'static str),
+    /// The attribute as a whole number, or this.
+    Int(&'static str, i32),
+    /// The attribute as an address, in full where the page's own is known.
+    Address(&'static str),
+    /// The words of the attribute.
+    Words(&'static str),
+    /// The attribute if it is one of these, in lower case; otherwise the first.
+    OneOf(&'static str, &'static [&'static str]),
+    /// Always this.
+    Fixed(&'static str),
+    Do(Call),
+}
+
+use Member::{Address, Do, Fixed, Flag, Int, OneOf, Text, TextOr, Words};
+
+type Table = &'static [(&'static str, Member)];
+
+/// The object that shows a node.
+pub(super) fn wrap<'js>(ctx: &Ctx<'js>, page: &Rc<Page>, id: NodeId) -> JsResult<Value<'js>> {
+    let page = page.clone();
+    let more = Vec::new();
+    host_object::wrap(ctx, Rc::new(ElementNode { page, id, more }))
+}
+
+fn wrap_all<'js>(
+    ctx: &Ctx<'js>,
+    page: &Rc<Page>,
+    all: impl IntoIterator<Item = NodeId>,
+) -> JsResult<Value<'js>> {
+    let list = Array::new(ctx.clone())?;
+    for (index, node) in all.into_iter().enumerate() {
+        list.set(index, wrap(ctx, page, node)?)?;
+    }
+    list.into_js(ctx)
+}
+
+fn wrap_some<'js>(ctx: &Ctx<'js>, page: &Rc<Page>, node: Option<NodeId>) -> JsResult<Value<'js>> {
+    match node {
+        Some(node) => wrap(ctx, page, node),
+        None => undefined(ctx),
+    }
+}
+
+impl ElementNode {
+    fn document(&self) -> &Document {
+        &self.page.document
+    }
+
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.document().attribute(self.id, name)
+    }
+
+    fn text(&self) -> String {
+        self.document().text(self.id)
+    }
+
+    fn tag(&self) -> &str {
+        self.document().tag(self.id)
+    }
+
+    /// What a selector finds below it.
+    fn below(&self, selector: &str) -> Vec<NodeId> {
+        let here = Selection::new(self.page.clone(), vec![self.id]);
+        here.find(&Criterion::selector(selector)).nodes.clone()
+    }
+
+    fn below_with_tag<'a>(&'a self, tags: &'a [&'a str]) -> impl Iterator<Item = NodeId> + 'a {
+        let document = self.document();
+        let all = document.descendants(self.id);
+        all.filter(move |node| tags.contains(&document.tag(*node)))
+    }
+
+    fn children_with_tag<'a>(&'a self, tags: &'a [&'a str]) -> impl Iterator<Item = NodeId> + 'a {
+        let document = self.document();
+        let all = document.children(self.id);
+        all.filter(move |node| tags.contains(&document.tag(*node)))
+    }
+
+    fn ancestor(&self, tags: &[&str]) -> Option<NodeId> {
+        let document = self.document();
+        document
+            .ancestors(self.id)
+            .find(|node| tags.contains(&document.tag(*node)))
+    }
+
+    fn at(&self, id: NodeId) -> Self {
+        Self {
+            page: self.page.clone(),
+            id,
+            more: Vec::new(),
+        }
+    }
+
+    /// The form of a control: the one it names, or the one it is in.
+    fn form(&self) -> Option<NodeId> {
+        match self.attribute("form") {
+            Some(id) => {
+                by_id(self.document(), id).filter(|node| self.document().tag(*node) == "form")
+            }
+            None => self.ancestor(&["form"]),
+        }
+    }
+
+    /// The labels of a control, in the order of the page.
+    fn labels(&self) -> Vec<NodeId> {
+        let document = self.document();
+        let id = self.attribute("id").filter(|id| !id.is_empty());
+        let all = document.descendants(NodeId::ROOT);
+        all.filter(|node| document.tag(*node) == "label")
+            .filter(|label| match document.attribute(*label, "for") {
+                Some(of) => Some(of) == id,
+                None => document.is_below(self.id, *label),
+            })
+            .collect()
+    }
+
+    fn options(&self) -> Vec<NodeId> {
+        self.below_with_tag(&["option"]).collect()
+    }
+
+    fn selected_options(&self) -> Vec<NodeId> {
+        let document = self.document();
+        let selected = |node: &NodeId| document.attribute(*node, "selected").is_some();
+        self.options().into_iter().filter(selected).collect()
+    }
+
+    fn option_value(&self) -> String {
+        self.attribute("value")
+            .map_or_else(|| self.text(), str::to_owned)
+    }
+
+    /// The rows of a table, head first and foot last.
+    fn rows(&self) -> Vec<NodeId> {
+        let document = self.document();
+        let mut rows = Vec::new();
+        let mut section = |wanted: &[&str]| {
+            for child in self.children_with_tag(wanted) {
+                if document.tag(child) == "tr" {
+                    rows.push(child);
+                } else {
+                    rows.extend(
+                        document
+                            .children(child)
+                            .filter(|r| document.tag(*r) == "tr"),
+                    );
+                }
+            }
+        };
+        section(&["thead"]);
+        section(&["tbody", "tr"]);
+        section(&["tfoot"]);
+        rows
+    }
+
+    /// The address of a link in its parts.
+    fn url(&self) -> Option<volley_net::Url> {
+        let href = self.page.resolve(self.attribute("href")?);
+        volley_net::Url::parse(&href).ok()
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        self.attribute(name)?.trim().parse().ok()
+    }
+}
+
+fn by_id(document: &Document, id: &str) -> Option<NodeId> {
+    document
+        .descendants(NodeId::ROOT)
+        .find(|node| document.attribute(*node, "id") == Some(id))
+}
+
+impl HostObject for ElementNode {
+    const NAME: &'static str = "Element";
+
+    fn member<'js>(self: &Rc<Self>, ctx: &Ctx<'js>, name: &str) -> JsResult<Option<Value<'js>>> {
+        let Some(member) = find(self.tag(), name) else {
+            return Ok(None);
+        };
+        if let Do(call) = member {
+            return host_object::bound(ctx, self, name, call).map(Some);
+        }
+        let this = self.clone();
+        let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>| this.show(&ctx, member))?;
+        Ok(Some(function.with_name(name)?.into_value()))
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        let own = tables(self.tag()).iter().flat_map(|table| table.iter());
+        let mut names: Vec<&'static str> = own.chain(COMMON).map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl ElementNode {
+    /// The answer of a member that shows an attribute.
+    fn show<'js>(&self, ctx: &Ctx<'js>, member: Member) -> JsResult<Value<'js>> {
+        match member {
+            Text(name) => self.attribute(name).unwrap_or_default().into_js(ctx),
+            TextOr(name, default) => self.attribute(name).unwrap_or(default).into_js(ctx),
+            Flag(name) => self.attribute(name).is_some().into_js(ctx),
+            Int(name, default) => self
+                .attribute(name)
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(default)
+                .into_js(ctx),
+            Address(name) => self
+                .attribute(name)
+                .map(|address| self.page.resolve(address))
+                .unwrap_or_default()
+                .into_js(ctx),
+            Words(name) => words(self.attribute(name)).into_js(ctx),
+            OneOf(name, known) => {
+                let value = self
+                    .attribute(name)
+                    .unwrap_or_default()
+                    .to_ascii_lowercase();
+                let known = known.iter().find(|one| **one == value).or(known.first());
+                known.copied().unwrap_or_default().into_js(ctx)
+            }
+            Fixed(text) => text.into_js(ctx),
+            Do(_) => undefined(ctx),
+        }
+    }
+}
+
+fn words(text: Option<&str>) -> Vec<&str> {
+    text.unwrap_or_default().split_whitespace().collect()
+}
+
+fn find(tag: &str, name: &str) -> Option<Member> {
+    tables(tag)
+        .iter()
+        .chain([&COMMON])
+        .find_map(|table| table.iter().find(|(known, _)| *known == name))
+        .map(|(_, member)| *member)
+}
+
+// === What all nodes have ===
+
+const COMMON: Table = &[
+    ("attributes", Do(attributes)),
+    (
+        "childElementCount",
+        Do(|ctx, this, _| {
+            let count = this.document().element_children(this.id).count();
+            (count as f64).into_js(ctx)
+        }),
+    ),
+    (
+        "childNodes",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.document().children(this.id))),
+    ),
+    (
+        "children",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.document().element_children(this.id))),
+    ),
+    ("classList", Words("class")),
+    ("className", Text("class")),
+    (
+        "contains",
+        Do(|ctx, this, args| {
+            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            let inside = other.is_some_and(|other| {
+                Rc::ptr_eq(&other.page, &this.page) && this.document().is_below(other.id, this.id)
+            });
+            inside.into_js(ctx)
+        }),
+    ),
+    (
+        "firstChild",
+        Do(|ctx, this, _| wrap_some(ctx, &this.page, this.document().first_child(this.id))),
+    ),
+    (
+        "firstElementChild",
+        Do(|ctx, this, _| {
+            let found = this.document().element_children(this.id).next();
+            wrap_some(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "getAttribute",
+        Do(|ctx, this, args| {
+            let name = string_argument(args.first().cloned());
+            match this.attribute(&name) {
+                Some(value) => value.into_js(ctx),
+                None => undefined(ctx),
+            }
+        }),
+    ),
+    (
+        "getAttributeNode",
+        Do(|ctx, this, args| {
+            let name = string_argument(args.first().cloned());
+            match this.attribute(&name) {
+                Some(_) => attribute_node(ctx, this, &name),
+                None => undefined(ctx),
+            }
+        }),
+    ),
+    (
+        "getElementsByClassName",
+        Do(|ctx, this, args| {
+            let wanted = string_argument(args.first().cloned());
+            let wanted = words(Some(&wanted));
+            let document = this.document();
+            let found = document.descendants(this.id).filter(|node| {
+                let has = words(document.attribute(*node, "class"));
+                !wanted.is_empty() && wanted.iter().all(|word| has.contains(word))
+            });
+            wrap_all(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "getElementsByTagName",
+        Do(|ctx, this, args| {
+            let wanted = string_argument(args.first().cloned());
+            let document = this.document();
+            let found = document.descendants(this.id).filter(|node| {
+                document.is_element(*node)
+                    && (wanted == "*" || document.tag(*node).eq_ignore_ascii_case(&wanted))
+            });
+            wrap_all(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "hasAttribute",
+        Do(|ctx, this, args| {
+            let name = string_argument(args.first().cloned());
+            this.attribute(&name).is_some().into_js(ctx)
+        }),
+    ),
+    (
+        "hasAttributes",
+        Do(|ctx, this, _| {
+            let element = this.document().element(this.id);
+            element
+                .is_some_and(|e| !e.attributes.is_empty())
+                .into_js(ctx)
+        }),
+    ),
+    (
+        "hasChildNodes",
+        Do(|ctx, this, _| this.document().first_child(this.id).is_some().into_js(ctx)),
+    ),
+    ("id", Text("id")),
+    (
+        "innerHTML",
+        Do(|ctx, this, _| this.document().inner_html(this.id).into_js(ctx)),
+    ),
+    (
+        "isDefaultNamespace",
+        Do(|ctx, this, _| (namespace(this) == HTML_NAMESPACE).into_js(ctx)),
+    ),
+    (
+        "isEqualNode",
+        Do(|ctx, this, args| {
+            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            let markup = |node: &ElementNode| {
+                let mut out = String::new();
+                node.document().push_html(node.id, &mut out);
+                out
+            };
+            other
+                .is_some_and(|other| markup(&other) == markup(this))
+                .into_js(ctx)
+        }),
+    ),
+    (
+        "isSameNode",
+        Do(|ctx, this, args| {
+            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            other
+                .is_some_and(|other| Rc::ptr_eq(&other.page, &this.page) && other.id == this.id)
+                .into_js(ctx)
+        }),
+    ),
+    ("lang", Text("lang")),
+    (
+        "lastChild",
+        Do(|ctx, this, _| wrap_some(ctx, &this.page, this.document().last_child(this.id))),
+    ),
+    (
+        "lastElementChild",
+        Do(|ctx, this, _| {
+            let found = this.document().element_children(this.id).last();
+            wrap_some(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "matches",
+        Do(|ctx, this, args| {
+            let wanted = criterion(ctx, first(args))?;
+            wanted.matches(&this.page, this.id).into_js(ctx)
+        }),
+    ),
+    (
+        "namespaceURI",
+        Do(|ctx, this, _| namespace(this).into_js(ctx)),
+    ),
+    (
+        "nextElementSibling",
+        Do(|ctx, this, _| beside(ctx, this, true, true)),
+    ),
+    (
+        "nextSibling",
+        Do(|ctx, this, _| beside(ctx, this, true, false)),
+    ),
+    (
+        "nodeName",
+        Do(|ctx, this, _| {
+            let name = match this.document().data(this.id) {
+                Data::Document => "#document",
+                Data::Text(_) => "#text",
+                Data::Comment(_) => "#comment",
+                Data::Doctype(doctype) => &doctype.name,
+                Data::Element(element) => &element.name.local,
+            };
+            name.into_js(ctx)
+        }),
+    ),
+    (
+        "nodeType",
+        Do(|ctx, this, _| {
+            let number = match this.document().data(this.id) {
+                Data::Element(_) => 1,
+                Data::Text(_) => 3,
+                Data::Comment(_) => 8,
+                Data::Document => 9,
+                Data::Doctype(_) => 10,
+            };
+            number.into_js(ctx)
+        }),
+    ),
+    (
+        "nodeValue",
+        Do(|ctx, this, _| match this.document().data(this.id) {
+            // The value of a comment is empty in the reference, too.
+            Data::Text(_) | Data::Comment(_) => this.text().into_js(ctx),
+            _ => undefined(ctx),
+        }),
+    ),
+    (
+        "ownerDocument",
+        Do(|ctx, this, _| match this.id {
+            NodeId::ROOT => undefined(ctx),
+            _ => wrap(ctx, &this.page, NodeId::ROOT),
+        }),
+    ),
+    (
+        "parentElement",
+        Do(|ctx, this, _| {
+            let document = this.document();
+            let parent = document.parent(this.id).filter(|p| document.is_element(*p));
+            wrap_some(ctx, &this.page, parent)
+        }),
+    ),
+    (
+        "parentNode",
+        Do(|ctx, this, _| wrap_some(ctx, &this.page, this.document().parent(this.id))),
+    ),
+    (
+        "previousElementSibling",
+        Do(|ctx, this, _| beside(ctx, this, false, true)),
+    ),
+    (
+        "previousSibling",
+        Do(|ctx, this, _| beside(ctx, this, false, false)),
+    ),
+    (
+        "querySelector",
+        Do(|ctx, this, args| {
+            let selector = string_argument(args.first().cloned());
+            let mut found = this.below(&selector).into_iter();
+            let Some(id) = found.next() else {
+                return undefined(ctx);
+            };
+            let element = ElementNode {
+                page: this.page.clone(),
+                id,
+                more: found.collect(),
+            };
+            host_object::wrap(ctx, Rc::new(element))
+        }),
+    ),
+    (
+        "querySelectorAll",
+        Do(|ctx, this, args| {
+            let selector = string_argument(args.first().cloned());
+            wrap_all(ctx, &this.page, this.below(&selector))
+        }),
+    ),
+    (
+        "selection",
+        Do(|ctx, this, _| host_object::wrap(ctx, Selection::new(this.page.clone(), vec![this.id]))),
+    ),
+    (
+        "textContent",
+        Do(|ctx, this, _| {
+            let mut text = this.text();
+            for node in &this.more {
+                this.document().push_text(*node, &mut text);
+            }
+            text.into_js(ctx)
+        }),
+    ),
+    ("toString", Fixed("[object html.Node]")),
+];
+
+const HTML_NAMESPACE: &str = "http://www.w3.org/1999/xhtml";
+
+fn namespace(this: &ElementNode) -> &str {
+    let element = this.document().element(this.id);
+    element.map_or(HTML_NAMESPACE, |element| &element.name.ns)
+}
+
+fn beside<'js>(
+    ctx: &Ctx<'js>,
+    this: &ElementNode,
+    forward: bool,
+    elements: bool,
+) -> JsResult<Value<'js>> {
+    let document = this.document();
+    let step = |node: &NodeId| {
+        if forward {
+            document.next_sibling(*node)
+        } else {
+            document.previous_sibling(*node)
+        }
+    };
+    let found = std::iter::successors(step(&this.id), step)
+        .find(|node| !elements || document.is_element(*node));
+    wrap_some(ctx, &this.page, found)
+}
+
+fn attributes<'js>(
+    ctx: &Ctx<'js>,
+    this: &Rc<ElementNode>,
+    _args: &[Value<'js>],
+) -> JsResult<Value<'js>> {
+    let object = Object::new(ctx.clone())?;
+    if let Some(element) = this.document().element(this.id) {
+        for attribute in &element.attributes {
+            let name: &str = &attribute.name.local;
+            object.set(name, attribute_node(ctx, this, name)?)?;
+        }
+    }
+    object.into_js(ctx)
+}
+
+/// An attribute as a node of its own.
+fn attribute_node<'js>(ctx: &Ctx<'js>, this: &Rc<ElementNode>, name: &str) -> JsResult<Value<'js>> {
+    let element = this.document().element(this.id);
+    let attribute = element.and_then(|element| {
+        let mut all = element.attributes.iter();
+        all.find(|attribute| &*attribute.name.local == name)
+    });
+    let Some(attribute) = attribute else {
+        return undefined(ctx);
+    };
+    let object = Object::new(ctx.clone())?;
+    object.set("name", name)?;
+    object.set("value", &*attribute.value)?;
+    // Made when it is asked for: an object for each attribute is enough.
+    let owner = this.clone();
+    let owner = move |ctx: Ctx<'js>| wrap(&ctx, &owner.page, owner.id);
+    object.prop("owner_element", Accessor::from(owner).enumerable())?;
+    let prefix = attribute.name.prefix.as_deref().unwrap_or_default();
+    for (method, answer) in [
+        ("prefix", prefix),
+        ("namespaceURI", &*attribute.name.ns),
+        ("localName", name),
+    ] {
+        let answer = answer.to_owned();
+        let function = Function::new(ctx.clone(), move || answer.clone())?;
+        object.set(method, function.with_name(method)?)?;
+    }
+    object.into_js(ctx)
+}
+
+// === What kinds of elements have ===
+
+fn tables(tag: &str) -> &'static [Table] {
+    match tag {
+        "a" | "area" => &[LINK],
+        "audio" => &[MEDIA],
+        "base" => &[&[("href", Address("href")), ("target", Text("target"))]],
+        "blockquote" | "q" => &[&[("cite", Text("cite"))]],
+        "button" => &[BUTTON, CONTROL],
+        "canvas" => &[&[("width", Int("width", 150)), ("height", Int("height", 150))]],
+        "col" | "colgroup" => &[&[("span", Int("span", 1))]],
+        "data" => &[&[("value", Text("value"))]],
+        "datalist" => &[&[("options", Do(options))]],
+        "del" | "ins" => &[&[
+            ("cite", Text("cite")),
+            ("datetime", Text("datetime")),
+            ("dateTime", Text("datetime")),
+        ]],
+        "embed" => &[&[
+            ("height", Text("height")),
+            ("src", Address("src")),
+            ("type", Text("type")),
+            ("width", Text("width")),
+        ]],
+        "fieldset" => &[FIELDSET],
+        "form" => &[FORM],
+        "iframe" => &[IFRAME],
+        "img" => &[IMAGE],
+        "input" => &[INPUT, CONTROL],
+        "keygen" => &[KEYGEN],
+        "label" => &[LABEL],
+        "legend" => &[&[("accessKey", Text("accesskey")), ("form", Do(form))]],
+        "li" => &[&[("type", Text("type")), ("value", Int("value", 0))]],
+        "link" => &[STYLE_LINK],
+        "map" => &[MAP],
+        "meta" => &[&[
+            ("content", Text("content")),
+            ("httpEquiv", Text("http-equiv")),
+            ("name", Text("name")),
+        ]],
+        "meter" => &[METER],
+        "object" => &[OBJECT],
+        "ol" => &[&[
+            ("reversed", Flag("reversed")),
+            ("start", Int("start", 1)),
+            ("type", TextOr("type", "1")),
+        ]],
+        "optgroup" => &[&[("disabled", Flag("disabled")), ("label", Text("label"))]],
+        "option" => &[OPTION],
+        "output" => &[OUTPUT],
+        "param" => &[&[
+            ("name", Text("name")),
+            ("type", Text("type")),
+            ("value", Text("value")),
+            ("valueType", Text("valuetype")),
+        ]],
+        "pre" => &[&[("name", Text("name")), ("value", Text("value"))]],
+        "progress" => &[PROGRESS],
+        "script" => &[SCRIPT],
+        "select" => &[SELECT],
+        "source" => &[&[
+            ("keySystem", Text("keysystem")),
+            ("media", Text("media")),
+            ("sizes", Text("sizes")),
+            ("src", Address("src")),
+            ("srcset", Text("srcset")),
+            ("type", Text("type")),
+        ]],
+        "style" => &[&[
+            ("media", Text("media")),
+            ("text", Do(text)),
+            ("type", Text("type")),
+        ]],
+        "table" => &[TABLE],
+        "tbody" | "thead" | "tfoot" => &[&[(
+            "rows",
+            Do(|ctx, this, _| wrap_all(ctx, &this.page, this.children_with_tag(&["tr"]))),
+        )]],
+        "td" => &[CELL],
+        "textarea" => &[TEXTAREA],
+        "th" => &[
+            &[
+                ("abbr", Text("abbr")),
+                ("scope", Text("scope")),
+                ("sorted", Flag("sorted")),
+            ],
+            CELL,
+        ],
+        "time" => &[&[
+            ("datetime", Text("datetime")),
+            ("dateTime", Text("datetime")),
+        ]],
+        "title" => &[&[("text", Do(text))]],
+        "tr" => &[ROW],
+        "track" => &[&[
+            ("default", Flag("default")),
+            (
+                "kind",
+                OneOf(
+                    "kind",
+                    &[
+                        "subtitles",
+                        "captions",
+                        "descriptions",
+                        "chapters",
+                        "metadata",
+                    ],
+                ),
+            ),
+            ("label", Text("label")),
+            ("src", Address("src")),
+            ("srclang", Text("srclang")),
+        ]],
+        "ul" => &[&[("type", Text("type"))]],
+        "video" => &[
+            &[
+                ("height", Int("height", 0)),
+                ("poster", Address("poster")),
+                ("width", Int("width", 0)),
+            ],
+            MEDIA,
+        ],
+        _ => &[],
+    }
+}
+
+const LINK: Table = &[
+    ("accessKey", Text("accesskey")),
+    ("download", Text("download")),
+    (
+        "hash",
+        Do(|ctx, this, _| {
+            part(ctx, this, |url| {
+                let fragment = url.fragment().filter(|f| !f.is_empty());
+                fragment.map_or_else(String::new, |fragment| format!("#{fragment}"))
+            })
+        }),
+    ),
+    ("host", Do(|ctx, this, _| part(ctx, this, host))),
+    (
+        "hostname",
+        Do(|ctx, this, _| part(ctx, this, |url| url.host().to_owned())),
+    ),
+    ("href", Address("href")),
+    ("hrefLang", Text("hreflang")),
+    ("hreflang", Text("hreflang")),
+    (
+        "origin",
+        Do(|ctx, this, _| {
+            part(ctx, this, |url| {
+                if url.host().is_empty() {
+                    String::new()
+                } else {
+                    format!("{}://{}", url.scheme(), host(url))
+                }
+            })
+        }),
+    ),
+    (
+        "password",
+        Do(|ctx, this, _| {
+            part(ctx, this, |url| {
+                let password = url.userinfo().and_then(|(_, password)| password);
+                password.unwrap_or_default().to_owned()
+            })
+        }),
+    ),
+    (
+        "pathname",
+        Do(|ctx, this, _| part(ctx, this, |url| url.path().to_owned())),
+    ),
+    (
+        "port",
+        Do(|ctx, this, _| part(ctx, this, |url| url.port_text().to_owned())),
+    ),
+    (
+        "protocol",
+        Do(|ctx, this, _| part(ctx, this, |url| url.scheme().to_owned())),
+    ),
+    ("referrerPolicy", Text("referrerpolicy")),
+    ("rel", Text("rel")),
+    ("relList", Words("rel")),
+    (
+        "search",
+        Do(|ctx, this, _| {
+            part(ctx, this, |url| {
+                let query = url.query().filter(|query| !query.is_empty());
+                query.map_or_else(String::new, |query| format!("?{query}"))
+            })
+        }),
+    ),
+    ("target", Text("target")),
+    ("text", Do(text)),
+    ("toString", Address("href")),
+    ("type", Text("type")),
+    (
+        "username",
+        Do(|ctx, this, _| {
+            part(ctx, this, |url| {
+                url.userinfo().map_or("", |(user, _)| user).to_owned()
+            })
+        }),
+    ),
+];
+
+fn host(url: &volley_net::Url) -> String {
+    match url.port_text() {
+        "" => url.host().to_owned(),
+        port => format!("{}:{port}", url.host()),
+    }
+}
+
+/// A part of a link's address; empty for one that cannot be read.
+fn part<'js>(
+    ctx: &Ctx<'js>,
+    this: &ElementNode,
+    of: fn(&volley_net::Url) -> String,
+) -> JsResult<Value<'js>> {
+    this.url().as_ref().map(of).unwrap_or_default().into_js(ctx)
+}
+
+/// What `button` and `input` share.
+const CONTROL: Table = &[
+    ("accessKey", Text("accesskey")),
+    ("autofocus", Flag("autofocus")),
+    ("disabled", Flag("disabled")),
+    ("form", Do(form)),
+    ("formAction", Address("formaction")),
+    ("formEnctype", OneOf("formenctype", ENCODINGS)),
+    ("formMethod", OneOf("formmethod", METHODS)),
+    ("formNoValidate", Flag("formnovalidate")),
+    ("formTarget", Text("formtarget")),
+    ("labels", Do(labels)),
+    ("name", Text("name")),
+    ("tabIndex", Int("tabindex", 0)),
+];
+
+const ENCODINGS: &[&str] = &[
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/plain",
+];
+
+const METHODS: &[&str] = &["get", "post", "dialog"];
+
+const BUTTON: Table = &[
+    (
+        "type",
+        OneOf("type", &["submit", "button", "reset", "menu"]),
+    ),
+    ("value", Text("value")),
+];
+
+const INPUT: Table = &[
+    ("accept", Text("accept")),
+    ("alt", Text("alt")),
+    ("autocomplete", TextOr("autocomplete", "on")),
+    ("checked", Flag("checked")),
+    ("defaultChecked", Flag("checked")),
+    ("defaultValue", Text("value")),
+    ("dirName", Text("dirname")),
+    ("height", Text("height")),
+    (
+        "list",
+        Do(|ctx, this, _| {
+            let list = this
+                .attribute("list")
+                .and_then(|id| by_id(this.document(), id));
+            wrap_some(ctx, &this.page, list)
+        }),
+    ),
+    ("max", Text("max")),
+    ("maxLength", Int("maxlength", -1)),
+    ("min", Text("min")),
+    ("multiple", Flag("multiple")),
+    ("pattern", Text("pattern")),
+    ("placeholder", Text("placeholder")),
+    ("readonly", Flag("readonly")),
+    ("readOnly", Flag("readonly")),
+    ("required", Flag("required")),
+    ("size", Int("size", 0)),
+    ("src", Address("src")),
+    ("step", Text("step")),
+    ("type", TextOr("type", "text")),
+    ("value", Text("value")),
+    ("width", Text("width")),
+];
+
+const KEYGEN: Table = &[
+    ("autofocus", Flag("autofocus")),
+    ("challenge", Text("challenge")),
+    ("disabled", Flag("disabled")),
+    ("form", Do(form)),
+    ("keytype", TextOr("keytype", "RSA")),
+    ("keyType", TextOr("keytype", "RSA")),
+    ("labels", Do(labels)),
+    ("name", Text("name")),
+    ("type", Fixed("keygen")),
+];
+
+const FORM: Table = &[
+    ("acceptCharset", Text("accept-charset")),
+    ("action", Address("action")),
+    ("autocomplete", OneOf("autocomplete", &["on", "off"])),
+    ("elements", Do(elements)),
+    ("encoding", OneOf("enctype", ENCODINGS)),
+    ("enctype", OneOf("enctype", ENCODINGS)),
+    (
+        "length",
+        Do(|ctx, this, _| (form_elements(this).len() as f64).into_js(ctx)),
+    ),
+    ("method", OneOf("method", METHODS)),
+    ("name", Text("name")),
+    ("noValidate", Flag("novalidate")),
+    ("target", Text("target")),
+];
+
+const FIELDSET: Table = &[
+    ("disabled", Flag("disabled")),
+    ("elements", Do(elements)),
+    ("form", Do(form)),
+    ("name", Text("name")),
+    ("type", Fixed("fieldset")),
+    ("validity", Do(|ctx, _, _| undefined(ctx))),
+];
+
+const SELECT: Table = &[
+    ("accessKey", Text("accesskey")),
+    ("autofocus", Flag("autofocus")),
+    ("disabled", Flag("disabled")),
+    ("form", Do(form)),
+    ("labels", Do(labels)),
+    (
+        "length",
+        Do(|ctx, this, _| (this.options().len() as f64).into_js(ctx)),
+    ),
+    ("multiple", Flag("multiple")),
+    ("name", Text("name")),
+    ("options", Do(options)),
+    ("required", Flag("required")),
+    (
+        "selectedIndex",
+        Do(|ctx, this, _| {
+            let document = this.document();
+            let index = this
+                .options()
+                .iter()
+                .position(|option| document.attribute(*option, "selected").is_some());
+            index.map_or(-1.0, |index| index as f64).into_js(ctx)
+        }),
+    ),
+    (
+        "selectedOptions",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.selected_options())),
+    ),
+    // As in the reference: what a browser shows when nothing is said, whatever is said.
+    (
+        "size",
+        Do(|ctx, this, _| {
+            let size = if this.attribute("multiple").is_some() {
+                4
+            } else {
+                1
+            };
+            size.into_js(ctx)
+        }),
+    ),
+    ("tabIndex", Int("tabindex", 0)),
+    (
+        "type",
+        Do(|ctx, this, _| {
+            let multiple = this.attribute("multiple").is_some();
+            let name = if multiple {
+                "select-multiple"
+            } else {
+                "select"
+            };
+            name.into_js(ctx)
+        }),
+    ),
+    (
+        "value",
+        Do(|ctx, this, _| {
+            let first = this.selected_options().first().copied();
+            let value = first.map(|option| this.at(option).option_value());
+            value.unwrap_or_default().into_js(ctx)
+        }),
+    ),
+];
+
+const OPTION: Table = &[
+    ("defaultSelected", Flag("selected")),
+    (
+        "disabled",
+        Do(|ctx, this, _| {
+            let group = this.ancestor(&["optgroup"]);
+            let disabled = |node| this.document().attribute(node, "disabled").is_some();
+            (disabled(this.id) || group.is_some_and(disabled)).into_js(ctx)
+        }),
+    ),
+    ("form", Do(form)),
+    (
+        "index",
+        Do(|ctx, this, _| {
+            let list = this.ancestor(&["select", "datalist"]);
+            let options = list.map(|list| this.at(list).options()).unwrap_or_default();
+            let index = options.iter().position(|option| *option == this.id);
+            (index.unwrap_or_default() as f64).into_js(ctx)
+        }),
+    ),
+    (
+        "label",
+        Do(|ctx, this, _| {
+            let label = this.attribute("label").map(str::to_owned);
+            label.unwrap_or_else(|| this.text()).into_js(ctx)
+        }),
+    ),
+    ("selected", Flag("selected")),
+    ("text", Do(text)),
+    ("value", Do(|ctx, this, _| this.option_value().into_js(ctx))),
+];
+
+const TEXTAREA: Table = &[
+    ("accessKey", Text("accesskey")),
+    (
+        "autocapitalize",
+        OneOf(
+            "autocapitalize",
+            &["sentences", "none", "off", "characters", "words"],
+        ),
+    ),
+    ("autocomplete", OneOf("autocomplete", &["on", "off"])),
+    ("autofocus", Flag("autofocus")),
+    ("cols", Int("cols", 0)),
+    ("defaultValue", Do(text)),
+    ("disabled", Flag("disabled")),
+    ("form", Do(form)),
+    ("labels", Do(labels)),
+    // The reference looks at an attribute that text areas do not have.
+    (
+        "length",
+        Do(|ctx, this, _| {
+            let value = this.attribute("value").unwrap_or_default();
+            (value.len() as f64).into_js(ctx)
+        }),
+    ),
+    ("maxLength", Int("maxlength", -1)),
+    ("name", Text("name")),
+    ("placeholder", Text("placeholder")),
+    ("readOnly", Flag("readonly")),
+    ("readonly", Flag("readonly")),
+    ("required", Flag("required")),
+    ("rows", Int("rows", 0)),
+    ("tabIndex", Int("tabindex", 0)),
+    ("type", Fixed("textarea")),
+    ("value", Text("value")),
+    ("wrap", OneOf("wrap", &["soft", "hard", "off"])),
+];
+
+const LABEL: Table = &[
+    (
+        "control",
+        Do(|ctx, this, _| wrap_some(ctx, &this.page, control(this))),
+    ),
+    (
+        "form",
+        Do(|ctx, this, _| {
+            let of_control = control(this).and_then(|control| this.at(control).form());
+            wrap_some(ctx, &this.page, of_control.or_else(|| this.form()))
+        }),
+    ),
+    ("htmlFor", Text("for")),
+];
+
+const OUTPUT: Table = &[
+    ("defaultValue", Do(text)),
+    ("form", Do(form)),
+    ("htmlFor", Text("for")),
+    ("labels", Do(labels)),
+    ("name", Text("name")),
+    ("type", Fixed("output")),
+    ("value", Do(text)),
+];
+
+const IMAGE: Table = &[
+    ("alt", Text("alt")),
+    ("complete", Do(|ctx, _, _| false.into_js(ctx))),
+    ("crossOrigin", Text("crossorigin")),
+    ("currentSrc", Address("src")),
+    ("height", Int("height", 0)),
+    ("isMap", Flag("ismap")),
+    ("name", Text("name")),
+    ("sizes", Text("sizes")),
+    ("src", Address("src")),
+    ("srcset", Text("srcset")),
+    ("useMap", Text("usemap")),
+    ("width", Int("width", 0)),
+];
+
+const IFRAME: Table = &[
+    ("allowfullscreen", Flag("allowfullscreen")),
+    ("allowFullscreen", Flag("allowfullscreen")),
+    ("height", Text("height")),
+    ("name", Text("name")),
+    ("referrerPolicy", Text("referrerpolicy")),
+    ("sandbox", Text("sandbox")),
+    ("src", Address("src")),
+    ("srcdoc", Text("srcdoc")),
+    ("width", Text("width")),
+];
+
+const OBJECT: Table = &[
+    ("data", Address("data")),
+    ("form", Do(form)),
+    ("height", Text("height")),
+    ("name", Text("name")),
+    ("tabIndex", Int("tabindex", 0)),
+    ("type", Text("type")),
+    ("typeMustMatch", Flag("typemustmatch")),
+    ("useMap", Text("usemap")),
+    ("width", Text("width")),
+];
+
+const MEDIA: Table = &[
+    ("autoplay", Flag("autoplay")),
+    ("controls", Flag("controls")),
+    ("crossOrigin", Text("crossorigin")),
+    ("currentSrc", Address("src")),
+    ("defaultMuted", Flag("muted")),
+    ("loop", Flag("loop")),
+    ("mediaGroup", Text("mediagroup")),
+    ("muted", Flag("muted")),
+    ("preload", OneOf("preload", &["auto", "metadata", "none"])),
+    ("src", Address("src")),
+];
+
+const STYLE_LINK: Table = &[
+    ("crossOrigin", Text("crossorigin")),
+    ("href", Address("href")),
+    ("hrefLang", Text("hreflang")),
+    ("hreflang", Text("hreflang")),
+    ("media", Text("media")),
+    ("referrerPolicy", Text("referrerpolicy")),
+    ("rel", Text("rel")),
+    ("relList", Words("rel")),
+    ("target", Text("target")),
+    ("type", Text("type")),
+];
+
+const SCRIPT: Table = &[
+    ("async", Flag("async")),
+    ("charset", Text("charset")),
+    ("crossOrigin", Text("crossorigin")),
+    ("defer", Flag("defer")),
+    ("noModule", Flag("nomodule")),
+    ("src", Address("src")),
+    ("text", Do(text)),
+    ("type", Text("type")),
+];
+
+const MAP: Table = &[
+    (
+        "areas",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.below_with_tag(&["area"]))),
+    ),
+    (
+        "images",
+        Do(|ctx, this, _| {
+            let document = this.document();
+            let name = format!("#{}", this.attribute("name").unwrap_or_default());
+            let images = document.descendants(NodeId::ROOT).filter(|node| {
+                matches!(document.tag(*node), "img" | "object")
+                    && document.attribute(*node, "usemap") == Some(&name)
+            });
+            wrap_all(ctx, &this.page, images)
+        }),
+    ),
+    ("name", Text("name")),
+];
+
+const METER: Table = &[
+    (
+        "high",
+        Do(|ctx, this, _| number(ctx, this, "high", |m| meter_end(m, "max", 1.0))),
+    ),
+    ("labels", Do(labels)),
+    (
+        "low",
+        Do(|ctx, this, _| number(ctx, this, "low", |m| meter_end(m, "min", 0.0))),
+    ),
+    (
+        "max",
+        Do(|ctx, this, _| meter_end(this, "max", 1.0).into_js(ctx)),
+    ),
+    (
+        "min",
+        Do(|ctx, this, _| meter_end(this, "min", 0.0).into_js(ctx)),
+    ),
+    (
+        "optimum",
+        Do(|ctx, this, _| {
+            number(ctx, this, "optimum", |m| {
+                (meter_end(m, "min", 0.0) + meter_end(m, "max", 1.0)) / 2.0
+            })
+        }),
+    ),
+    (
+        "value",
+        Do(|ctx, this, _| number(ctx, this, "value", |m| meter_end(m, "min", 0.0))),
+    ),
+];
+
+fn meter_end(this: &ElementNode, name: &str, default: f64) -> f64 {
+    this.number(name).unwrap_or(default)
+}
+
+fn number<'js>(
+    ctx: &Ctx<'js>,
+    this: &ElementNode,
+    name: &str,
+    default: fn(&ElementNode) -> f64,
+) -> JsResult<Value<'js>> {
+    this.number(name)
+        .unwrap_or_else(|| default(this))
+        .into_js(ctx)
+}
+
+const PROGRESS: Table = &[
+    ("labels", Do(labels)),
+    ("max", Do(|ctx, this, _| progress_max(this).into_js(ctx))),
+    ("position", Do(progress_position)),
+    // A share of the whole in the reference, not the attribute.
+    ("value", Do(progress_position)),
+];
+
+fn progress_max(this: &ElementNode) -> f64 {
+    this.number("max").filter(|max| *max > 0.0).unwrap_or(1.0)
+}
+
+fn progress_position<'js>(
+    ctx: &Ctx<'js>,
+    this: &Rc<ElementNode>,
+    _args: &[Value<'js>],
+) -> JsResult<Value<'js>> {
+    let share = this.number("value").map(|value| value / progress_max(this));
+    share.unwrap_or(-1.0).into_js(ctx)
+}
+
+const TABLE: Table = &[
+    (
+        "caption",
+        Do(|ctx, this, _| {
+            let found = this.children_with_tag(&["caption"]).next();
+            wrap_some(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "rows",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.rows())),
+    ),
+    ("sortable", Flag("sortable")),
+    (
+        "tBodies",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.children_with_tag(&["tbody"]))),
+    ),
+    (
+        "tFoot",
+        Do(|ctx, this, _| {
+            let found = this.children_with_tag(&["tfoot"]).next();
+            wrap_some(ctx, &this.page, found)
+        }),
+    ),
+    (
+        "tHead",
+        Do(|ctx, this, _| {
+            let found = this.children_with_tag(&["thead"]).next();
+            wrap_some(ctx, &this.page, found)
+        }),
+    ),
+];
+
+const ROW: Table = &[
+    (
+        "cells",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.children_with_tag(&["td", "th"]))),
+    ),
+    (
+        "rowIndex",
+        Do(|ctx, this, _| {
+            let table = this.ancestor(&["table"]);
+            let rows = table.map(|table| this.at(table).rows()).unwrap_or_default();
+            place(ctx, this, rows)
+        }),
+    ),
+    (
+        "sectionRowIndex",
+        Do(|ctx, this, _| {
+            let section = this
+                .document()
+                .parent(this.id)
+                .map(|parent| this.at(parent));
+            let rows = section.map(|s| s.children_with_tag(&["tr"]).collect::<Vec<_>>());
+            place(ctx, this, rows.unwrap_or_default())
+        }),
+    ),
+];
+
+const CELL: Table = &[
+    (
+        "cellIndex",
+        Do(|ctx, this, _| {
+            let row = this
+                .document()
+                .parent(this.id)
+                .map(|parent| this.at(parent));
+            let cells = row.map(|r| r.children_with_tag(&["td", "th"]).collect::<Vec<_>>());
+            place(ctx, this, cells.unwrap_or_default())
+        }),
+    ),
+    ("colSpan", Int("colspan", 1)),
+    ("headers", Text("headers")),
+    ("rowSpan", Int("rowspan", 1)),
+];
+
+/// Where a node stands among others; -1 where it does not.
+fn place<'js>(
+    ctx: &Ctx<'js>,
+    this: &ElementNode,
+    among: impl IntoIterator<Item = NodeId>,
+) -> JsResult<Value<'js>> {
+    let place = among.into_iter().position(|node| node == this.id);
+    place.map_or(-1.0, |place| place as f64).into_js(ctx)
+}
+
+fn form<'js>(ctx: &Ctx<'js>, this: &Rc<ElementNode>, _args: &[Value<'js>]) -> JsResult<Value<'js>> {
+    wrap_some(ctx, &this.page, this.form())
+}
+
+fn labels<'js>(
+    ctx: &Ctx<'js>,
+    this: &Rc<ElementNode>,
+    _args: &[Value<'js>],
+) -> JsResult<Value<'js>> {
+    wrap_all(ctx, &this.page, this.labels())
+}
+
+fn options<'js>(
+    ctx: &Ctx<'js>,
+    this: &Rc<ElementNode>,
+    _args: &[Value<'js>],
+) -> JsResult<Value<'js>> {
+    wrap_all(ctx, &this.page, this.options())
+}
+
+fn text<'js>(ctx: &Ctx<'js>, this: &Rc<ElementNode>, _args: &[Value<'js>]) -> JsResult<Value<'js>> {
+    this.text().into_js(ctx)
+}
+
+fn elements<'js>(
+    ctx: &Ctx<'js>,
+    this: &Rc<ElementNode>,
+    _args: &[Value<'js>],
+) -> JsResult<Value<'js>> {
+    wrap_all(ctx, &this.page, form_elements(this))
+}
+
+fn form_elements(this: &ElementNode) -> Vec<NodeId> {
+    this.below_with_tag(&[
+        "button", "fieldset", "input", "keygen", "object", "output", "select", "textarea",
+    ])
+    .collect()
+}
+
+/// The control that a label is for: the one it names, or the first in it.
+fn control(this: &ElementNode) -> Option<NodeId> {
+    const CONTROLS: &[&str] = &[
+        "button", "input", "keygen", "meter", "output", "progress", "select", "textarea",
+    ];
+    match this.attribute("for") {
+        Some(id) => by_id(this.document(), id),
+        None => this.below_with_tag(CONTROLS).next(),
+    }
+}
