@@ -1018,6 +1018,18 @@ pub(crate) fn array_bytes(array: &rquickjs::TypedArray<'_, u8>) -> Vec<u8> {
     unsafe { array.as_bytes() }.unwrap_or_default().to_vec()
 }
 
+/// Copies the start of `bytes` into an array, as much as fits; answers how much that was.
+pub(crate) fn fill_array(array: &rquickjs::TypedArray<'_, u8>, bytes: &[u8]) -> usize {
+    let Some(target) = array.as_raw() else {
+        return 0;
+    };
+    let count = target.len().min(bytes.len());
+    // SAFETY: the array's own bytes, which no script changes before the copy ends; `bytes` are
+    // Rust's, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr().cast::<u8>(), count) };
+    count
+}
+
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones
 /// beside the engine's own.
 pub(crate) fn js_string<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> JsResult<rquickjs::String<'js>> {

@@ -139,8 +139,13 @@ fn on_worker<T>(work: impl Future<Output = T>) -> T {
 
 /// Loads a script, runs some iterations, answers the log.
 pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
+    run_with_files(source, &[], iterations)
+}
+
+/// The same, with files that the script finds in its folder, `file:///dir`.
+pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)], iterations: u64) -> Vec<String> {
     on_worker(async {
-        let rig = Rig::new(source);
+        let rig = Rig::with_files(source, files);
         rig.load().await.unwrap();
         let mut vu = rig.vu().await.unwrap();
         vu.activate(Rig::activation(None)).await;
@@ -751,5 +756,28 @@ fn files_looked_for_in_vain_stay_missing_for_later_vus() {
             ["stat /dir/absent.txt: no such file or directory"]
         );
         vu.close().await;
+    });
+}
+
+#[test]
+fn opened_files_share_their_content_and_let_go_of_it() {
+    on_worker(async {
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs';
+             const all = []; for (let i = 0; i < 50; i++) all.push(await open('a.txt'));
+             export default function () { all.length = 10; }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let (mut one, two) = (rig.vu().await.unwrap(), rig.vu().await.unwrap());
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let others = || Arc::strong_count(&content) - 2;
+        assert_eq!(others(), 100);
+        one.activate(Rig::activation(None)).await;
+        one.iterate(0, 0).await;
+        assert_eq!(others(), 60);
+        one.close().await;
+        two.close().await;
+        assert_eq!(others(), 0);
     });
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 mod execution;
+mod experimental;
 pub(crate) mod html;
 mod http;
 mod k6;
@@ -29,6 +30,7 @@ const MODULES: &[Module] = &[
     row::<k6::K6>("k6"),
     row::<data::Data>("k6/data"),
     row::<execution::Execution>("k6/execution"),
+    row::<experimental::fs::Fs>("k6/experimental/fs"),
     row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
@@ -42,7 +44,6 @@ const NOT_YET: &[&str] = &[
     "k6/crypto/x509",
     "k6/encoding",
     "k6/experimental/csv",
-    "k6/experimental/fs",
     "k6/experimental/streams",
     "k6/experimental/websockets",
     "k6/net/grpc",

@@ -1,0 +1,3 @@
+//! The modules `k6/experimental/…`.
+
+pub(super) mod fs;
