@@ -781,3 +781,29 @@ fn opened_files_share_their_content_and_let_go_of_it() {
         assert_eq!(others(), 0);
     });
 }
+
+#[test]
+fn streams_that_nobody_reads_are_collected() {
+    on_worker(async {
+        // Each holds a file, in cycles through promises that never settle.
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs'; import { ReadableStream, WritableStream } from 'k6/experimental/streams';
+             for (let i = 0; i < 100; i++) {
+               const file = await open('a.txt');
+               const s = new ReadableStream({ start(c) { c.enqueue(file); return new Promise(() => {}); } });
+               const r = s.getReader(); r.read(); r.read().then(() => s); s.back = r;
+               const w = new WritableStream({ write: () => new Promise(() => {}) }).getWriter(); w.write(file); w.write(w); w.self = s;
+             }
+             export default function () { const all = []; for (let i = 0; i < 100000; i++) all.push({ i }); }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let left = Arc::strong_count(&content) - 2;
+        assert!(left < 10, "{left}");
+        vu.close().await;
+    });
+}

@@ -31,6 +31,10 @@ const MODULES: &[Module] = &[
     row::<data::Data>("k6/data"),
     row::<execution::Execution>("k6/execution"),
     row::<experimental::fs::Fs>("k6/experimental/fs"),
+    Module {
+        name: "k6/experimental/streams",
+        declare: experimental::streams::declare,
+    },
     row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
@@ -44,7 +48,6 @@ const NOT_YET: &[&str] = &[
     "k6/crypto/x509",
     "k6/encoding",
     "k6/experimental/csv",
-    "k6/experimental/streams",
     "k6/experimental/websockets",
     "k6/net/grpc",
     "k6/secrets",

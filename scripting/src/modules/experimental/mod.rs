@@ -1,3 +1,4 @@
 //! The modules `k6/experimental/…`.
 
 pub(super) mod fs;
+pub(super) mod streams;
