@@ -21,6 +21,9 @@ use crate::{
     vu::state_of,
 };
 
+/// The name of the member `[Symbol.asyncIterator]`; other symbols name none.
+pub(crate) const ASYNC_ITERATOR: &str = "[Symbol.asyncIterator]";
+
 /// What is behind such an object.
 pub(crate) trait HostObject: 'static {
     /// Its name in messages.
@@ -71,14 +74,16 @@ impl<'js, T: 'static> Trace<'js> for Native<T> {
     fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
 }
 
-fn text_of(atom: &Atom<'_>) -> Option<String> {
-    let name = atom.to_value().ok()?;
-    match name.as_string() {
-        Some(text) => Some(engine::rust_string(text)),
-        // A number is a name as well, a symbol is not one of ours.
-        None if name.is_symbol() => None,
-        None => atom.to_string().ok(),
+/// The name that an atom means; of the symbols only one means any.
+fn name_of<'js>(ctx: &Ctx<'js>, atom: &Atom<'js>) -> Option<String> {
+    let iterator = Atom::from_predefined(ctx.clone(), PredefinedAtom::SymbolAsyncIterator);
+    if *atom == iterator {
+        return Some(ASYNC_ITERATOR.to_owned());
     }
+    let text = engine::rust_string(&atom.to_js_string().ok()?);
+    // A symbol shows its description here, but is not the atom of that text.
+    let same = Atom::from_str(ctx.clone(), &text).is_ok_and(|string| string == *atom);
+    same.then_some(text)
 }
 
 fn own<'js, T: HostObject>(
@@ -87,7 +92,7 @@ fn own<'js, T: HostObject>(
     atom: &Atom<'js>,
 ) -> JsResult<Option<Value<'js>>> {
     let of = this.borrow().0.clone();
-    match text_of(atom) {
+    match name_of(ctx, atom) {
         Some(name) => of.member(ctx, &name),
         None => Ok(None),
     }
@@ -131,7 +136,7 @@ impl<'js, T: HostObject> JsClass<'js> for Native<Rc<T>> {
         _receiver: Value<'js>,
         _value: Value<'js>,
     ) -> JsResult<bool> {
-        let name = text_of(&atom).unwrap_or_default();
+        let name = engine::rust_string(&atom.to_js_string()?);
         let text = format!("Cannot assign to property {name} of a host object");
         Err(Exception::throw_type(ctx, &text))
     }

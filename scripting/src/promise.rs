@@ -18,6 +18,11 @@ impl Rejection {
         Self { name, text }
     }
 
+    /// One whose text is the message alone.
+    pub(crate) fn bare(text: impl Into<String>) -> Self {
+        Self::new("", text)
+    }
+
     /// Wrong use of a native.
     pub(crate) fn type_error(text: impl Into<String>) -> Self {
         Self::new("TypeError", text)

@@ -30,6 +30,7 @@ const MODULES: &[Module] = &[
     row::<k6::K6>("k6"),
     row::<data::Data>("k6/data"),
     row::<execution::Execution>("k6/execution"),
+    row::<experimental::csv::Csv>("k6/experimental/csv"),
     row::<experimental::fs::Fs>("k6/experimental/fs"),
     Module {
         name: "k6/experimental/streams",
@@ -47,7 +48,6 @@ const NOT_YET: &[&str] = &[
     "k6/crypto",
     "k6/crypto/x509",
     "k6/encoding",
-    "k6/experimental/csv",
     "k6/experimental/websockets",
     "k6/net/grpc",
     "k6/secrets",

@@ -60,6 +60,16 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// Where it lies.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// All of it.
+    pub(super) fn content(&self) -> &Arc<[u8]> {
+        &self.content
+    }
+
     fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }

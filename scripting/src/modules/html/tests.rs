@@ -114,7 +114,7 @@ fn members_are_bound_and_listed_and_not_added() {
          console.log(id(), toString(), String(d.find('p').get(0)), `${d}`, d.url === '');
          console.log('find' in d, 'nope' in d, d.nope, Object.keys(d).includes('serialize'), JSON.stringify(d.find('p')).length > 2);
          console.log(caught(() => { d.foo = 1; }), caught(() => { d.find('p').get(0).id = 1; }));
-         console.log(d.hasOwnProperty('find'), typeof d.constructor, caught(() => d.find.call(undefined, 'p').size()));",
+         console.log(d.hasOwnProperty('find'), d[Symbol('find')], d['\\ud800'], d[0], typeof d.constructor, caught(() => d.find.call(undefined, 'p').size()));",
     );
     assert_eq!(
         lines,
@@ -122,7 +122,7 @@ fn members_are_bound_and_listed_and_not_added() {
             "x [object html.Node] [object html.Node] [object Object] true",
             "true false undefined true true",
             "TypeError: Cannot assign to property foo of a host object TypeError: Cannot assign to property id of a host object",
-            "true function 1",
+            "true undefined undefined undefined function 1",
         ]
     );
 }
