@@ -329,8 +329,15 @@ impl Nth {
             }
         };
         let tag = document.tag(node);
+        // With no `n` that grows, nothing behind `b` matches, and nobody needs to count further.
+        let enough = match usize::try_from(self.b) {
+            Ok(b) if self.a <= 0 => b,
+            _ if self.a <= 0 => return false,
+            _ => usize::MAX,
+        };
         let position = 1 + std::iter::successors(step(&node), step)
             .filter(|n| document.is_element(*n) && (!self.of_type || document.tag(*n) == tag))
+            .take(enough)
             .count() as i64;
         let offset = position.saturating_sub(self.b);
         match self.a {

@@ -580,10 +580,19 @@ fn each<'js>(ctx: &Ctx<'js>, this: &Rc<Selection>, args: &[Value<'js>]) -> JsRes
         if let Err(thrown) = function.call::<_, Value<'js>>((index as f64, element)) {
             // A VU that has been told to stop does not turn that into an error of the script.
             state.guard(ctx)?;
-            let text = error::describe(&error::thrown(ctx, thrown));
-            let text = text.trim_end().replacen("\n\t", " ", 1);
-            let text = text.lines().next().unwrap_or_default();
-            let text = format!("the function passed to each() failed: {text}");
+            let thrown = error::thrown(ctx, thrown);
+            let described = error::describe(&thrown);
+            let frame = described
+                .lines()
+                .find_map(|line| line.strip_prefix("\tat "));
+            let mut text = format!(
+                "the function passed to each() failed: {}",
+                error::to_text(&thrown)
+            );
+            if let Some(frame) = frame {
+                text.push_str(" at ");
+                text.push_str(frame);
+            }
             return Err(error::throw(ctx, &text));
         }
     }

@@ -3,7 +3,11 @@
 //! The rules are those of jQuery, in the version of the reference: results keep the order in
 //! which they are found, without doubles.
 
-use std::{collections::HashSet, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use super::{
     Page,
@@ -123,18 +127,40 @@ impl Selection {
     }
 
     /// What each node leads to, without doubles, and of that what passes.
-    fn each_to<I: IntoIterator<Item = NodeId>>(
-        self: &Rc<Self>,
+    fn each_to<'a, I: IntoIterator<Item = NodeId>>(
+        self: &'a Rc<Self>,
         filter: Option<&Criterion>,
-        find: impl Fn(&Document, NodeId) -> I,
+        find: impl Fn(&'a Document, NodeId) -> I,
+    ) -> Rc<Self> {
+        self.gather(filter, false, find)
+    }
+
+    /// The same, for ways through the page: two that meet go on together to their ends, so the
+    /// later one is left there.
+    fn along<'a, I: IntoIterator<Item = NodeId>>(
+        self: &'a Rc<Self>,
+        filter: Option<&Criterion>,
+        way: impl Fn(&'a Document, NodeId) -> I,
+    ) -> Rc<Self> {
+        self.gather(filter, true, way)
+    }
+
+    fn gather<'a, I: IntoIterator<Item = NodeId>>(
+        self: &'a Rc<Self>,
+        filter: Option<&Criterion>,
+        ways: bool,
+        find: impl Fn(&'a Document, NodeId) -> I,
     ) -> Rc<Self> {
         let mut seen = HashSet::new();
         let mut nodes = Vec::new();
         for node in &self.nodes {
             for found in find(&self.page.document, *node) {
-                let passes = || filter.is_none_or(|f| f.matches(&self.page, found));
-                if seen.insert(found) && passes() {
-                    nodes.push(found);
+                if seen.insert(found) {
+                    if filter.is_none_or(|f| f.matches(&self.page, found)) {
+                        nodes.push(found);
+                    }
+                } else if ways {
+                    break;
                 }
             }
         }
@@ -206,15 +232,11 @@ impl Selection {
     }
 
     pub(super) fn children(self: &Rc<Self>, filter: Option<&Criterion>) -> Rc<Self> {
-        self.each_to(filter, |document, node| {
-            document.element_children(node).collect::<Vec<_>>()
-        })
+        self.each_to(filter, |document, node| document.element_children(node))
     }
 
     pub(super) fn contents(self: &Rc<Self>) -> Rc<Self> {
-        self.each_to(None, |document, node| {
-            document.children(node).collect::<Vec<_>>()
-        })
+        self.each_to(None, |document, node| document.children(node))
     }
 
     pub(super) fn parent(self: &Rc<Self>, filter: Option<&Criterion>) -> Rc<Self> {
@@ -228,21 +250,24 @@ impl Selection {
         until: Option<&Criterion>,
         filter: Option<&Criterion>,
     ) -> Rc<Self> {
-        self.each_to(filter, |document, node| {
-            parents(document, node)
-                .take_while(|one| !until.is_some_and(|u| u.matches(&self.page, *one)))
-                .collect::<Vec<_>>()
+        let goes_on = |one: &NodeId| !until.is_some_and(|u| u.matches(&self.page, *one));
+        self.along(filter, |document, node| {
+            parents(document, node).take_while(goes_on)
         })
     }
 
     pub(super) fn siblings(self: &Rc<Self>, filter: Option<&Criterion>) -> Rc<Self> {
+        // After the second node of a parent all its children have been found.
+        let asked = RefCell::new(HashMap::<NodeId, u32>::new());
         self.each_to(filter, |document, node| {
-            let parent = document.parent(node);
+            let parent = document.parent(node).filter(|parent| {
+                let mut asked = asked.borrow_mut();
+                let times = asked.entry(*parent).or_default();
+                *times += 1;
+                *times <= 2
+            });
             let all = parent.map(|parent| document.element_children(parent));
-            all.into_iter()
-                .flatten()
-                .filter(|one| *one != node)
-                .collect::<Vec<_>>()
+            all.into_iter().flatten().filter(move |one| *one != node)
         })
     }
 
@@ -260,10 +285,9 @@ impl Selection {
         until: Option<&Criterion>,
         filter: Option<&Criterion>,
     ) -> Rc<Self> {
-        self.each_to(filter, |document, node| {
-            siblings(document, node, way)
-                .take_while(|one| !until.is_some_and(|u| u.matches(&self.page, *one)))
-                .collect::<Vec<_>>()
+        let goes_on = |one: &NodeId| !until.is_some_and(|u| u.matches(&self.page, *one));
+        self.along(filter, |document, node| {
+            siblings(document, node, way).take_while(goes_on)
         })
     }
 

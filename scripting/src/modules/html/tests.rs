@@ -68,7 +68,7 @@ fn functions_of_the_script_are_asked_and_their_exceptions_handled() {
          console.log(p.filter((i, s) => s.text() > 'a').text(), p.not((i) => i === 1).text(), p.is((i, s) => s.text() === 'c'));
          console.log(p.map((i, s) => { if (i === 1) throw new Error('skipped'); return i + s.text(); }).join());
          const e = caught(() => p.each((i, el) => { if (i === 1) throw new TypeError('bad'); }));
-         console.log(e.split(' at ')[0]);
+         console.log(e.split(' at ')[0], /at .*script.js:/.test(e), caught(() => p.each(() => { throw 'a\\nb'; })).endsWith(': a\\nb'));
          console.log(p.each((i, el) => el.nodeName()).size(), caught(() => p.filter(() => { throw new Error('out'); })));",
     );
     assert_eq!(
@@ -76,7 +76,7 @@ fn functions_of_the_script_are_asked_and_their_exceptions_handled() {
         [
             "bc ac true",
             "0a,2c",
-            "GoError: the function passed to each() failed: TypeError: bad",
+            "GoError: the function passed to each() failed: TypeError: bad true true",
             "3 Error: out",
         ]
     );
@@ -151,6 +151,20 @@ fn links_of_a_response_are_resolved_against_its_url() {
             "assigned",
             "GoError: the body is null so we can't transform it to HTML - this likely was because of a request error getting the response",
         ]
+    );
+}
+
+#[test]
+fn wide_pages_are_walked_in_linear_time() {
+    let lines = on(
+        "",
+        "const d = parseHTML('<ul>' + '<li>x</li>'.repeat(20000) + '</ul>'), li = d.find('li');
+         console.log(li.siblings().size(), li.nextAll().size(), li.prevUntil('ul').size(), li.parents().size(), li.next().size(), li.first().siblings().size());
+         console.log(d.find('li:first-child').size(), d.find('li:nth-child(3)').size(), d.find('li:nth-last-child(-n+2)').size(), li.not(li.eq(5)).size(), li.add(li).size());",
+    );
+    assert_eq!(
+        lines,
+        ["20000 19999 19999 3 19999 19999", "1 1 2 19999 20000"]
     );
 }
 

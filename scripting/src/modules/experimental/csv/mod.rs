@@ -250,7 +250,7 @@ fn parse(
             Ok(None) => break,
             Err(text) => return Ok(Err(text)),
         }
-        if all.len() % SLICE == 0 && state.fiber.interrupt() {
+        if all.len().is_multiple_of(SLICE) && state.fiber.interrupt() {
             return Err(engine::throw_uncatchable(ctx));
         }
     }
