@@ -570,9 +570,28 @@ pub(crate) fn compile<'js>(
     name: &str,
     source: &[u8],
 ) -> JsResult<(Module<'js, Declared>, Bytecode)> {
+    compile_with(ctx, name, source, false)
+}
+
+/// The same for a module of our own, whose positions mean nothing to those who write scripts.
+pub(crate) fn compile_own<'js>(
+    ctx: &Ctx<'js>,
+    name: &str,
+    source: &str,
+) -> JsResult<(Module<'js, Declared>, Bytecode)> {
+    compile_with(ctx, name, source.as_bytes(), true)
+}
+
+fn compile_with<'js>(
+    ctx: &Ctx<'js>,
+    name: &str,
+    source: &[u8],
+    strip_debug: bool,
+) -> JsResult<(Module<'js, Declared>, Bytecode)> {
     let module = Module::declare(ctx.clone(), name, source)?;
     let bytes = module.write(rquickjs::module::WriteOptions {
         strip_source: true,
+        strip_debug,
         ..Default::default()
     })?;
     Ok((module, Bytecode(bytes.into())))

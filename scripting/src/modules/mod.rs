@@ -32,10 +32,7 @@ const MODULES: &[Module] = &[
     row::<execution::Execution>("k6/execution"),
     row::<experimental::csv::Csv>("k6/experimental/csv"),
     row::<experimental::fs::Fs>("k6/experimental/fs"),
-    Module {
-        name: "k6/experimental/streams",
-        declare: experimental::streams::declare,
-    },
+    row::<experimental::streams::Streams>("k6/experimental/streams"),
     row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),

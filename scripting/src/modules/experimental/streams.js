@@ -1061,11 +1061,3 @@ export class CountQueuingStrategy {
     return 1;
   };
 }
-
-export default {
-  ReadableStream,
-  ReadableStreamDefaultReader,
-  CountQueuingStrategy,
-  WritableStream,
-  WritableStreamDefaultWriter,
-};

@@ -6,23 +6,59 @@
 
 use std::sync::OnceLock;
 
-use rquickjs::{Ctx, Module, Result as JsResult, module::Declared};
+use rquickjs::{
+    Ctx, Error, Object, Result as JsResult, Value,
+    module::{Declarations, Exports, ModuleDef},
+};
 
-use crate::engine::{self, Bytecode};
+use crate::{
+    engine::{self, Bytecode},
+    modules::export_all,
+};
 
 const SOURCE: &str = include_str!("streams.js");
 
 static COMPILED: OnceLock<Bytecode> = OnceLock::new();
 
-/// Declares the module in a context.
-pub(crate) fn declare<'js>(ctx: &Ctx<'js>, name: &str) -> JsResult<Module<'js, Declared>> {
-    if let Some(code) = COMPILED.get() {
-        return engine::load(ctx, code);
+const NAMES: &[&str] = &[
+    "ReadableStream",
+    "ReadableStreamDefaultReader",
+    "CountQueuingStrategy",
+    "WritableStream",
+    "WritableStreamDefaultWriter",
+];
+
+/// The module `k6/experimental/streams`.
+pub(crate) struct Streams;
+
+impl ModuleDef for Streams {
+    fn declare(decl: &Declarations<'_>) -> JsResult<()> {
+        for name in NAMES {
+            decl.declare(*name)?;
+        }
+        decl.declare("default")?;
+        Ok(())
     }
-    let (module, code) = engine::compile(ctx, name, SOURCE.as_bytes())?;
-    // Another VU may have been faster, with the same code.
-    let _ = COMPILED.set(code);
-    Ok(module)
+
+    fn evaluate<'js>(ctx: &Ctx<'js>, exports: &Exports<'js>) -> JsResult<()> {
+        let code = match COMPILED.get() {
+            Some(code) => engine::load(ctx, code)?,
+            None => {
+                let (module, code) = engine::compile_own(ctx, "streams.js", SOURCE)?;
+                // Another VU may have been faster, with the same code.
+                let _ = COMPILED.set(code);
+                module
+            }
+        };
+        let (code, done) = code.eval()?;
+        // It awaits nothing, so it has run to its end.
+        done.result::<Value<'js>>().ok_or(Error::Unknown)??;
+        let (module, made) = (Object::new(ctx.clone())?, code.namespace()?);
+        for name in NAMES {
+            module.set(*name, made.get::<_, Value<'js>>(*name)?)?;
+        }
+        export_all(exports, &module, NAMES)
+    }
 }
 
 #[cfg(test)]
