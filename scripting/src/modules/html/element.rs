@@ -869,7 +869,14 @@ const BUTTON: Table = &[
         "type",
         OneOf("type", &["submit", "button", "reset", "menu"]),
     ),
-    ("value", Text("value")),
+    (
+        "value",
+        Do(|ctx, this, _| {
+            let value = this.attribute("value").map(str::to_owned);
+            let value = value.unwrap_or_else(|| this.document().inner_html(this.id));
+            value.into_js(ctx)
+        }),
+    ),
 ];
 
 const INPUT: Table = &[
@@ -1153,6 +1160,10 @@ const MEDIA: Table = &[
     ("muted", Flag("muted")),
     ("preload", OneOf("preload", &["auto", "metadata", "none"])),
     ("src", Address("src")),
+    (
+        "textTracks",
+        Do(|ctx, this, _| wrap_all(ctx, &this.page, this.below_with_tag(&["track"]))),
+    ),
 ];
 
 const STYLE_LINK: Table = &[
