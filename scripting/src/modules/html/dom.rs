@@ -28,6 +28,10 @@ const NODES_PER_BYTE: usize = 1;
 const SPARE_NODES: usize = 4096;
 const TOO_MANY: &str = "html: the document makes too many nodes for its size";
 
+/// How many attributes an element may have; later `<html>` and `<body>` tags add to the first.
+const MAX_ATTRIBUTES: usize = 4096;
+const TOO_MANY_ATTRIBUTES: &str = "html: an element has more than 4096 attributes";
+
 /// How much is parsed between two looks at the limits, and before a neighbour may run.
 const CHUNK: usize = 4096;
 
@@ -110,6 +114,9 @@ impl Document {
             let sink = &parser.tokenizer.sink.sink;
             if sink.deepest.get() > MAX_DEPTH {
                 return Err(TOO_DEEP.into());
+            }
+            if sink.attributes.get() > MAX_ATTRIBUTES {
+                return Err(TOO_MANY_ATTRIBUTES.into());
             }
             if sink.document.borrow().nodes.len() > most {
                 return Err(TOO_MANY.into());
@@ -431,6 +438,8 @@ impl ElemName for Name<'_> {
 struct Sink {
     document: RefCell<Document>,
     deepest: Cell<u32>,
+    /// The most that an element has.
+    attributes: Cell<usize>,
     /// What a node that is no element would be called; never asked for.
     nameless: QualName,
 }
@@ -442,6 +451,7 @@ impl Default for Sink {
         Self {
             document,
             deepest: Cell::new(0),
+            attributes: Cell::new(0),
             nameless: QualName::new(None, ns!(), LocalName::default()),
         }
     }
@@ -567,6 +577,8 @@ impl TreeSink for Sink {
         attributes: Vec<Attribute>,
         _flags: ElementFlags,
     ) -> Handle {
+        self.attributes
+            .set(self.attributes.get().max(attributes.len()));
         let shared = Rc::new(name.clone());
         let element = Element { name, attributes };
         Handle {
@@ -640,6 +652,8 @@ impl TreeSink for Sink {
                     element.attributes.push(attribute);
                 }
             }
+            let most = self.attributes.get().max(element.attributes.len());
+            self.attributes.set(most);
         }
     }
 
@@ -659,7 +673,7 @@ impl TreeSink for Sink {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Document, NodeId, TOO_DEEP, TOO_MANY};
+    use super::{Document, NodeId, TOO_DEEP, TOO_MANY, TOO_MANY_ATTRIBUTES};
 
     fn parse(source: &str) -> Result<Document, &'static str> {
         Document::parse(source, || Ok(()))
@@ -707,6 +721,17 @@ mod tests {
                 Some(TOO_DEEP),
                 "{source}"
             );
+        }
+        let names = |before: &str| {
+            (0..5000)
+                .map(|i| format!("{before} a{i}"))
+                .collect::<String>()
+        };
+        for source in [
+            format!("<p {}>", names("")),
+            format!("{}>", names("><html")),
+        ] {
+            assert_eq!(parse(&source).err(), Some(TOO_MANY_ATTRIBUTES));
         }
         let formatting: String = (0..400).map(|i| format!("<b a{i}>")).collect();
         let source = format!("<p>{formatting}{}", "<p>x".repeat(100_000));
