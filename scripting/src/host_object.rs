@@ -45,7 +45,7 @@ pub(crate) fn wrap<'js, T: HostObject>(ctx: &Ctx<'js>, of: Rc<T>) -> JsResult<Va
 }
 
 /// What is behind a value, if that is such an object.
-pub(crate) fn unwrap<T: HostObject>(value: &Value<'_>) -> Option<Rc<T>> {
+pub(crate) fn behind<T: HostObject>(value: &Value<'_>) -> Option<Rc<T>> {
     let object = value.as_object()?;
     let class = Class::<Native<Rc<T>>>::from_object(object)?;
     let of = class.borrow().0.clone();

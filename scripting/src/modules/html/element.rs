@@ -34,6 +34,8 @@ type Call = Method<ElementNode>;
 enum Member {
     /// The attribute as it is; empty without it.
     Text(&'static str),
+    /// The attribute, or `undefined`.
+    TextOrNone(&'static str),
     /// The attribute, or this.
     TextOr(&'static str, &'static str),
     /// Whether the attribute is there.
@@ -51,7 +53,7 @@ enum Member {
     Do(Call),
 }
 
-use Member::{Address, Do, Fixed, Flag, Int, OneOf, Text, TextOr, Words};
+use Member::{Address, Do, Fixed, Flag, Int, OneOf, Text, TextOr, TextOrNone, Words};
 
 type Table = &'static [(&'static str, Member)];
 
@@ -238,6 +240,10 @@ impl ElementNode {
     fn show<'js>(&self, ctx: &Ctx<'js>, member: Member) -> JsResult<Value<'js>> {
         match member {
             Text(name) => self.attribute(name).unwrap_or_default().into_js(ctx),
+            TextOrNone(name) => match self.attribute(name) {
+                Some(text) => text.into_js(ctx),
+                None => undefined(ctx),
+            },
             TextOr(name, default) => self.attribute(name).unwrap_or(default).into_js(ctx),
             Flag(name) => self.attribute(name).is_some().into_js(ctx),
             Int(name, default) => self
@@ -297,11 +303,11 @@ const COMMON: Table = &[
         Do(|ctx, this, _| wrap_all(ctx, &this.page, this.document().element_children(this.id))),
     ),
     ("classList", Words("class")),
-    ("className", Text("class")),
+    ("className", TextOrNone("class")),
     (
         "contains",
         Do(|ctx, this, args| {
-            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            let other = first(args).and_then(host_object::behind::<ElementNode>);
             let inside = other.is_some_and(|other| {
                 Rc::ptr_eq(&other.page, &this.page) && this.document().is_below(other.id, this.id)
             });
@@ -396,7 +402,7 @@ const COMMON: Table = &[
     (
         "isEqualNode",
         Do(|ctx, this, args| {
-            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            let other = first(args).and_then(host_object::behind::<ElementNode>);
             let markup = |node: &ElementNode| {
                 let mut out = String::new();
                 node.document().push_html(node.id, &mut out);
@@ -410,13 +416,13 @@ const COMMON: Table = &[
     (
         "isSameNode",
         Do(|ctx, this, args| {
-            let other = first(args).and_then(host_object::unwrap::<ElementNode>);
+            let other = first(args).and_then(host_object::behind::<ElementNode>);
             other
                 .is_some_and(|other| Rc::ptr_eq(&other.page, &this.page) && other.id == this.id)
                 .into_js(ctx)
         }),
     ),
-    ("lang", Text("lang")),
+    ("lang", TextOrNone("lang")),
     (
         "lastChild",
         Do(|ctx, this, _| wrap_some(ctx, &this.page, this.document().last_child(this.id))),
@@ -1118,6 +1124,7 @@ const IMAGE: Table = &[
     ("height", Int("height", 0)),
     ("isMap", Flag("ismap")),
     ("name", Text("name")),
+    ("referrerPolicy", Text("referrerpolicy")),
     ("sizes", Text("sizes")),
     ("src", Address("src")),
     ("srcset", Text("srcset")),

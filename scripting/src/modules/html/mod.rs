@@ -412,10 +412,10 @@ fn as_criterion(value: &Value<'_>) -> Option<Criterion> {
     if let Some(text) = value.as_string() {
         return Some(Criterion::selector(&crate::engine::rust_string(text)));
     }
-    if let Some(other) = host_object::unwrap::<Selection>(value) {
+    if let Some(other) = host_object::behind::<Selection>(value) {
         return Some(Criterion::nodes(other.page.clone(), other.nodes.clone()));
     }
-    let element = host_object::unwrap::<ElementNode>(value)?;
+    let element = host_object::behind::<ElementNode>(value)?;
     Some(Criterion::nodes(element.page.clone(), vec![element.id]))
 }
 

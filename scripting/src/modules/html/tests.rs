@@ -207,7 +207,7 @@ fn less_common_members_of_elements() {
          console.log(g('#s').selectedIndex(), JSON.stringify(g('#s').value()), g('#s').labels().length, g('label').control().id(), g('button').type());
          console.log(g('#m').min(), g('#m').max(), g('#m').optimum(), g('progress').position(), g('ol').start(), g('canvas').width());
          console.log(g('map').areas().length, g('map').images().length, g('video').muted(), g('video').textTracks()[0].kind(), g('button').value(), g('a').hash() === '', g('circle').namespaceURI());
-         console.log(g('p') === undefined, g('html').parentElement(), g('#i').isEqualNode(5), g('#i').contains(), g('body').matches('form'), caught(() => g('body').matches(3)));
+         console.log(g('p') === undefined, g('ol').lang(), g('ol').className(), g('html').parentElement(), g('#i').isEqualNode(5), g('#i').contains(), g('body').matches('form'), caught(() => g('body').matches(3)));
          console.log(g('#f').querySelectorAll('[').length, g('#f').getElementsByTagName('*').length > 5, g('#f').getElementsByTagName('INPUT').length, g('#f').getElementsByClassName('').length);",
     );
     assert_eq!(
@@ -217,7 +217,7 @@ fn less_common_members_of_elements() {
             "-1 \"\" 1 s submit",
             "0 1 0.5 -1 1 150",
             "1 1 true subtitles b true http://www.w3.org/2000/svg",
-            "true undefined false false false GoError: invalid argument, cannot use a 'int64' as a selector",
+            "true undefined undefined undefined false false false GoError: invalid argument, cannot use a 'int64' as a selector",
             "0 true 1 0",
         ]
     );

@@ -99,7 +99,7 @@ fn arguments(
     let Some(file) = file.filter(|file| !file.is_undefined() && !file.is_null()) else {
         return Err(failed("the file argument cannot be null or undefined"));
     };
-    let file = host_object::unwrap::<File>(&file)
+    let file = host_object::behind::<File>(&file)
         .ok_or_else(|| failed("the file argument must be a fs.File instance"))?;
     let options = Options::read(options.as_ref()).map_err(|reason| failed(&reason))?;
     Ok((file, options))
