@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use super::{FormData, FormValue, METHODS, NoMatch, Page, dom::Document, forms};
 use crate::harness::{run, run_http};
@@ -269,4 +269,33 @@ fn a_page_goes_with_the_last_that_shows_it() {
     assert!(weak.upgrade().is_some());
     drop(found);
     assert!(weak.upgrade().is_none());
+}
+
+thread_local! {
+    /// Pages of this thread that are gone.
+    static GONE: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        GONE.set(GONE.get() + 1);
+    }
+}
+
+#[test]
+fn pages_go_with_what_the_script_holds_of_them() {
+    let before = GONE.get();
+    let lines = run(
+        "import { parseHTML } from 'k6/html'; const kept = [];
+         export default function () {
+           for (let i = 0; i < 20; i++) {
+             const p = parseHTML('<p>a</p>').find('p'); const cycle = { p, text: p.text, element: p.get(0) }; cycle.self = cycle;
+             kept.push(p.filter(() => cycle !== null));
+           }
+           kept.length = 5; console.log(kept.length);
+         }",
+        3,
+    );
+    assert_eq!(lines, ["5", "5", "5"]);
+    assert_eq!(GONE.get() - before, 60);
 }
