@@ -570,28 +570,9 @@ pub(crate) fn compile<'js>(
     name: &str,
     source: &[u8],
 ) -> JsResult<(Module<'js, Declared>, Bytecode)> {
-    compile_with(ctx, name, source, false)
-}
-
-/// The same for a module of our own, whose positions mean nothing to those who write scripts.
-pub(crate) fn compile_own<'js>(
-    ctx: &Ctx<'js>,
-    name: &str,
-    source: &str,
-) -> JsResult<(Module<'js, Declared>, Bytecode)> {
-    compile_with(ctx, name, source.as_bytes(), true)
-}
-
-fn compile_with<'js>(
-    ctx: &Ctx<'js>,
-    name: &str,
-    source: &[u8],
-    strip_debug: bool,
-) -> JsResult<(Module<'js, Declared>, Bytecode)> {
     let module = Module::declare(ctx.clone(), name, source)?;
     let bytes = module.write(rquickjs::module::WriteOptions {
         strip_source: true,
-        strip_debug,
         ..Default::default()
     })?;
     Ok((module, Bytecode(bytes.into())))
@@ -1021,6 +1002,21 @@ pub(crate) struct Native<T>(pub(crate) T);
 // SAFETY: what is `'static` holds nothing with the engine's lifetime, so changing it changes nothing.
 unsafe impl<'js, T: 'static> rquickjs::JsLifetime<'js> for Native<T> {
     type Changed<'to> = Native<T>;
+}
+
+/// A kind of Rust data that holds values of a script, which the collector has to see.
+pub(crate) trait Kind: 'static {
+    /// The data; its `Trace` names every value in it, each as often as it is held.
+    type Data<'js>: rquickjs::class::Trace<'js>;
+}
+
+/// Such data, behind an object.
+pub(crate) struct Managed<'js, K: Kind>(pub(crate) K::Data<'js>);
+
+// SAFETY: the data of a kind is one type with the lifetime as its parameter, and nothing else of
+// the struct depends on it.
+unsafe impl<'js, K: Kind> rquickjs::JsLifetime<'js> for Managed<'js, K> {
+    type Changed<'to> = Managed<'to, K>;
 }
 
 // === Strings ===
