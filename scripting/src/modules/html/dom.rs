@@ -529,6 +529,60 @@ impl Document {
     }
 }
 
+/// Menus, as they were until 2025: `<select>` holds options and their text, and other tags in it
+/// are as if they were not there. The reference still reads it so; html5ever, like browsers now,
+/// takes any markup.
+impl Document {
+    fn flatten_menus(&mut self) {
+        let numbers = 1..=u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let menus: Vec<NodeId> = numbers
+            .filter_map(|number| NonZeroU32::new(number).map(NodeId))
+            .filter(|node| self.is_html(*node, &["select"]))
+            .collect();
+        for menu in menus {
+            let others: Vec<NodeId> = self
+                .descendants(menu)
+                .filter(|node| self.is_element(*node) && !self.is_html(*node, KEPT_IN_MENUS))
+                .collect();
+            others.into_iter().for_each(|node| self.unwrap(node));
+        }
+    }
+
+    fn is_html(&self, id: NodeId, tags: &[&str]) -> bool {
+        let element = self.element(id);
+        element.is_some_and(|e| e.name.ns == ns!(html) && tags.contains(&&*e.name.local))
+    }
+
+    /// Puts the children of a node in its place.
+    fn unwrap(&mut self, id: NodeId) {
+        let Some(parent) = self.parent(id) else {
+            return;
+        };
+        while let Some(child) = self.first_child(id) {
+            self.move_before(parent, child, Some(id));
+        }
+        let next = self.next_sibling(id);
+        self.detach(id);
+        // Two texts that meet are one.
+        if let Some(next) = next {
+            let after = self.next_sibling(next);
+            self.move_before(parent, next, after);
+        }
+    }
+
+    fn move_before(&mut self, parent: NodeId, child: NodeId, next: Option<NodeId>) {
+        self.detach(child);
+        if let Data::Text(text) = &mut self.at(child).data {
+            let text = std::mem::take(text);
+            self.insert_text(parent, text, next);
+        } else {
+            self.insert(parent, child, next);
+        }
+    }
+}
+
+const KEPT_IN_MENUS: &[&str] = &["option", "optgroup", "hr", "script", "template"];
+
 impl Sink {
     fn place(&self, parent: NodeId, child: NodeOrText<Handle>, next: Option<NodeId>) {
         let mut document = self.document.borrow_mut();
@@ -554,6 +608,7 @@ impl TreeSink for Sink {
 
     fn finish(self) -> Document {
         let mut document = self.document.into_inner();
+        document.flatten_menus();
         document.nodes.shrink_to_fit();
         document
     }
@@ -702,6 +757,14 @@ mod tests {
             (
                 "<table><tr><td>a</table><b>1<p>2</b>3",
                 "<html><head></head><body><table><tbody><tr><td>a</td></tr></tbody></table><b>1</b><p><b>2</b>3</p></body></html>",
+            ),
+            (
+                "<select>a<div>b<p>c</p>d</div>e<option><b>x</b> <i>y<u>z</u></i><hr><optgroup><option>o</select>",
+                "<html><head></head><body><select>abcde<option>x yz</option><hr/><optgroup><option>o</option></optgroup></select></body></html>",
+            ),
+            (
+                "<svg><select><g>1</g></select></svg>",
+                "<html><head></head><body><svg><select><g>1</g></select></svg></body></html>",
             ),
             (
                 "<svg><a xlink:href='#x'/></svg>",

@@ -8,7 +8,7 @@ fn on(markup: &str, body: &str) -> Vec<String> {
     let markup = serde_json::to_string(markup).unwrap();
     run(
         &format!(
-            "import {{ parseHTML }} from 'k6/html'; const d = parseHTML({markup});
+            "import {{ parseHTML }} from 'k6/html'; import exec from 'k6/execution'; const d = parseHTML({markup});
              const caught = (f) => {{ try {{ return f(); }} catch (e) {{ return String(e); }} }};
              export default function () {{ {body} }}"
         ),
@@ -269,6 +269,20 @@ fn a_page_goes_with_the_last_that_shows_it() {
     assert!(weak.upgrade().is_some());
     drop(found);
     assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn a_stop_in_a_function_of_the_script_is_no_exception() {
+    for how in ["map", "each", "filter", "not", "is"] {
+        let lines = on(
+            "<p>1</p><p>2</p>",
+            &format!(
+                "try {{ d.find('p').{how}((i) => {{ console.log(i); exec.test.abort('enough'); }}); }} catch (e) {{ console.log('caught'); }} finally {{ console.log('finally'); }}
+                 console.log('went on');"
+            ),
+        );
+        assert_eq!(lines, ["0"], "{how}");
+    }
 }
 
 thread_local! {
