@@ -1216,6 +1216,31 @@ unsafe impl<'js> rquickjs::JsLifetime<'js> for VuHandle {
     type Changed<'to> = VuHandle;
 }
 
+// === Objects of Rust's ===
+
+/// What is behind a script's view of an object of Rust's (`host_object.rs`).
+pub(crate) struct Native<T>(pub(crate) T);
+
+// SAFETY: what is `'static` holds nothing with the engine's lifetime, so changing it changes nothing.
+unsafe impl<'js, T: 'static> rquickjs::JsLifetime<'js> for Native<T> {
+    type Changed<'to> = Native<T>;
+}
+
+/// A kind of Rust data that holds values of a script, which the collector has to see.
+pub(crate) trait Kind: 'static {
+    /// The data; its `Trace` names every value in it, each as often as it is held.
+    type Data<'js>: rquickjs::class::Trace<'js>;
+}
+
+/// Such data, behind an object.
+pub(crate) struct Managed<'js, K: Kind>(pub(crate) K::Data<'js>);
+
+// SAFETY: the data of a kind is one type with the lifetime as its parameter, and nothing else of
+// the struct depends on it.
+unsafe impl<'js, K: Kind> rquickjs::JsLifetime<'js> for Managed<'js, K> {
+    type Changed<'to> = Managed<'to, K>;
+}
+
 // === Strings ===
 
 /// A copy of the bytes of a buffer; none when it is detached.
@@ -1228,6 +1253,18 @@ pub(crate) fn buffer_bytes(buffer: &rquickjs::ArrayBuffer<'_>) -> Vec<u8> {
 pub(crate) fn array_bytes(array: &rquickjs::TypedArray<'_, u8>) -> Vec<u8> {
     // SAFETY: no script runs while the slice lives, which ends with the copy.
     unsafe { array.as_bytes() }.unwrap_or_default().to_vec()
+}
+
+/// Copies the start of `bytes` into an array, as much as fits; answers how much that was.
+pub(crate) fn fill_array(array: &rquickjs::TypedArray<'_, u8>, bytes: &[u8]) -> usize {
+    let Some(target) = array.as_raw() else {
+        return 0;
+    };
+    let count = target.len().min(bytes.len());
+    // SAFETY: the array's own bytes, which no script changes before the copy ends; `bytes` are
+    // Rust's, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr().cast::<u8>(), count) };
+    count
 }
 
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones

@@ -13,10 +13,12 @@ mod globals;
 #[cfg(test)]
 mod harness;
 mod host;
+mod host_object;
 mod json;
 mod live_map;
 mod loader;
 mod modules;
+mod promise;
 mod script;
 mod state;
 mod vu;

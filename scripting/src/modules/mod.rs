@@ -5,6 +5,8 @@
 
 pub(crate) mod data;
 mod execution;
+mod experimental;
+pub(crate) mod html;
 mod http;
 mod k6;
 mod metrics;
@@ -28,6 +30,10 @@ const MODULES: &[Module] = &[
     row::<k6::K6>("k6"),
     row::<data::Data>("k6/data"),
     row::<execution::Execution>("k6/execution"),
+    row::<experimental::csv::Csv>("k6/experimental/csv"),
+    row::<experimental::fs::Fs>("k6/experimental/fs"),
+    row::<experimental::streams::Streams>("k6/experimental/streams"),
+    row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
     row::<timers::Timers>("k6/timers"),
@@ -39,11 +45,7 @@ const NOT_YET: &[&str] = &[
     "k6/crypto",
     "k6/crypto/x509",
     "k6/encoding",
-    "k6/experimental/csv",
-    "k6/experimental/fs",
-    "k6/experimental/streams",
     "k6/experimental/websockets",
-    "k6/html",
     "k6/net/grpc",
     "k6/secrets",
     "k6/websockets",

@@ -1,0 +1,50 @@
+//! Promises whose outcome is known at once: of natives that are asynchronous in the reference and
+//! have nothing to wait for here.
+
+use rquickjs::{Ctx, Object, Result as JsResult, Value, function::Constructor};
+
+/// What such a promise is rejected with: an error with a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// `TypeError` and the like.
+    pub(crate) name: &'static str,
+    /// The message.
+    pub(crate) text: String,
+}
+
+impl Rejection {
+    pub(crate) fn new(name: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { name, text }
+    }
+
+    /// One whose text is the message alone.
+    pub(crate) fn bare(text: impl Into<String>) -> Self {
+        Self::new("", text)
+    }
+
+    /// Wrong use of a native.
+    pub(crate) fn type_error(text: impl Into<String>) -> Self {
+        Self::new("TypeError", text)
+    }
+
+    fn into_value<'js>(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
+        let class: Constructor<'js> = ctx.globals().get("Error")?;
+        let error: Object<'js> = class.construct((self.text,))?;
+        error.set("name", self.name)?;
+        Ok(error.into_value())
+    }
+}
+
+/// A promise that is settled already.
+pub(crate) fn settled<'js>(
+    ctx: &Ctx<'js>,
+    outcome: Result<Value<'js>, Rejection>,
+) -> JsResult<Value<'js>> {
+    let (promise, resolve, reject) = ctx.promise()?;
+    match outcome {
+        Ok(value) => resolve.call::<_, ()>((value,))?,
+        Err(rejection) => reject.call::<_, ()>((rejection.into_value(ctx)?,))?,
+    }
+    Ok(promise.into_value())
+}
