@@ -138,7 +138,7 @@ fn on_worker<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Loads a script, runs some iterations, answers the log.
-fn run(source: &str, iterations: u64) -> Vec<String> {
+pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
     on_worker(async {
         let rig = Rig::new(source);
         rig.load().await.unwrap();
@@ -152,7 +152,7 @@ fn run(source: &str, iterations: u64) -> Vec<String> {
     })
 }
 
-fn load_error(source: &str) -> String {
+pub(crate) fn load_error(source: &str) -> String {
     on_worker(async { Rig::new(source).load().await.unwrap_err().to_string() })
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Scripting never decides when an iteration starts, and nobody outside touches a JS value.
 
+mod binary;
 mod engine;
 mod error;
 mod event_loop;

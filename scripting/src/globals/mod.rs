@@ -1,12 +1,16 @@
-//! What scripts find without an import: console, timers, `__ENV`, `open`.
+//! What scripts find without an import: console, timers, `__ENV`, `open`, coders of text.
 
 pub(crate) mod console;
 pub(crate) mod env;
 mod open;
+mod text_coders;
 
 use std::rc::Rc;
 
-use rquickjs::{Ctx, Object, Result as JsResult, Value};
+use rquickjs::{
+    Ctx, Object, Result as JsResult, Value,
+    object::{Accessor, Property},
+};
 
 use crate::{json, modules::timers, state::VuState};
 
@@ -38,7 +42,30 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     env::install(ctx, state, &[])?;
     console::install(ctx, state)?;
     open::install(ctx, state)?;
+    lazily(ctx, "TextDecoder", text_coders::decoder)?;
+    lazily(ctx, "TextEncoder", text_coders::encoder)?;
     timers::install(&globals)
+}
+
+/// Defines a global that is made when a script first looks at it: most VUs never do.
+fn lazily<'js>(
+    ctx: &Ctx<'js>,
+    name: &'static str,
+    make: fn(&Ctx<'js>) -> JsResult<Value<'js>>,
+) -> JsResult<()> {
+    let settle = move |ctx: &Ctx<'js>, value: Value<'js>| {
+        let property = Property::from(value);
+        let globals = ctx.globals();
+        globals.prop(name, property.configurable().enumerable().writable())
+    };
+    let get = move |ctx: Ctx<'js>| {
+        let value = make(&ctx)?;
+        settle(&ctx, value.clone())?;
+        Ok::<_, rquickjs::Error>(value)
+    };
+    let set = move |ctx: Ctx<'js>, value: Value<'js>| settle(&ctx, value);
+    ctx.globals()
+        .prop(name, Accessor::new(get, set).configurable().enumerable())
 }
 
 /// The name that the reference's messages give the type of a value.

@@ -4,6 +4,7 @@
 //! script imports it.
 
 pub(crate) mod data;
+mod encoding;
 mod execution;
 mod http;
 mod k6;
@@ -27,6 +28,7 @@ pub(crate) struct Module {
 const MODULES: &[Module] = &[
     row::<k6::K6>("k6"),
     row::<data::Data>("k6/data"),
+    row::<encoding::Encoding>("k6/encoding"),
     row::<execution::Execution>("k6/execution"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
@@ -38,7 +40,6 @@ const NOT_YET: &[&str] = &[
     "k6/browser",
     "k6/crypto",
     "k6/crypto/x509",
-    "k6/encoding",
     "k6/experimental/csv",
     "k6/experimental/fs",
     "k6/experimental/streams",
