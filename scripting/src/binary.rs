@@ -55,3 +55,14 @@ fn buffer(value: &Value<'_>) -> Option<Vec<u8>> {
     let buffer = ArrayBuffer::from_object(value.as_object()?.clone())?;
     Some(engine::buffer_bytes(&buffer))
 }
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    text
+}
