@@ -311,6 +311,8 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
         state.fiber.watch(&ctx);
         match initialise(&ctx, state, &problems) {
             Ok((mut instance, exports)) => {
+                // A seed chosen at the top level is for the top level.
+                state.random.forget();
                 reply(Reply::Ready(Ok(exports)));
                 // The top level ran deeper than iterations will.
                 state.fiber.release_stack();

@@ -6,16 +6,22 @@ use std::{
 };
 
 use rquickjs::{
-    Coerced, Ctx, Filter, Function, Object, Result as JsResult, Value,
+    Coerced, Ctx, Filter, Function, Module, Object, Result as JsResult, Value,
     function::{Opt, This},
-    module::{Declarations, Exports, ModuleDef},
+    module::{Declarations, Declared, Exports, ModuleDef},
 };
 use volley_metrics::builtin;
 
-use super::{export_all, metrics::tag_pairs, string_argument};
+use super::{export_all, metrics::tag_pairs, random, string_argument};
 use crate::{engine, error, json, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["check", "fail", "group", "randomSeed", "sleep"];
+
+/// Declares the module. No script runs between that and the first module's evaluation.
+pub(crate) fn declare<'js>(ctx: &Ctx<'js>, name: &str) -> JsResult<Module<'js, Declared>> {
+    random::install(ctx)?;
+    Module::declare_def::<K6, _>(ctx.clone(), name)
+}
 
 /// The module `k6`.
 pub(crate) struct K6;
@@ -75,13 +81,12 @@ impl ModuleDef for K6 {
             )?
             .with_name("sleep")?,
         )?;
+        let vu = state.clone();
         module.set(
             "randomSeed",
-            Function::new(ctx.clone(), |ctx: Ctx<'js>| {
-                Err::<(), _>(error::throw(
-                    &ctx,
-                    "randomSeed() is not supported by this version of Volley; docs/compatibility.md lists what is",
-                ))
+            Function::new(ctx.clone(), move |seed: Opt<Coerced<f64>>| {
+                // NaN becomes 0, as what is no number does in k6.
+                vu.random.seed(seed.0.map_or(0.0, |seed| seed.0) as i64);
             })?
             .with_name("randomSeed")?,
         )?;

@@ -10,6 +10,7 @@ mod execution;
 mod http;
 mod k6;
 mod metrics;
+pub(crate) mod random;
 pub(crate) mod timers;
 
 use rquickjs::{
@@ -27,7 +28,10 @@ pub(crate) struct Module {
 
 /// Every module there is.
 const MODULES: &[Module] = &[
-    row::<k6::K6>("k6"),
+    Module {
+        name: "k6",
+        declare: k6::declare,
+    },
     row::<crypto::Crypto>("k6/crypto"),
     row::<data::Data>("k6/data"),
     row::<encoding::Encoding>("k6/encoding"),
