@@ -1097,6 +1097,14 @@ pub(crate) fn view_bytes(value: &Value<'_>) -> Option<Vec<u8>> {
     Some(unsafe { bytes.as_ref() }.to_vec())
 }
 
+/// Lets `fill` write into what a typed array shows. It must not call into the engine.
+pub(crate) fn fill_view(value: &Value<'_>, fill: impl FnOnce(&mut [u8])) {
+    if let Some((_, mut bytes)) = view(value) {
+        // SAFETY: no script runs while the slice lives, and nobody else looks at the buffer.
+        fill(unsafe { bytes.as_mut() });
+    }
+}
+
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones
 /// beside the engine's own.
 pub(crate) fn js_string<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> JsResult<rquickjs::String<'js>> {

@@ -129,7 +129,7 @@ impl Rig {
 }
 
 /// Runs a future the way a worker does.
-fn on_worker<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -18,6 +18,7 @@ mod json;
 mod live_map;
 mod loader;
 mod modules;
+mod offload;
 mod script;
 mod state;
 mod vu;

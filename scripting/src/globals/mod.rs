@@ -1,9 +1,10 @@
-//! What scripts find without an import: console, timers, `__ENV`, `open`, coders of text.
+//! What scripts find without an import: console, timers, `__ENV`, `open`, coders of text, `crypto`.
 
 pub(crate) mod console;
 pub(crate) mod env;
 mod open;
 mod text_coders;
+mod webcrypto;
 
 use std::rc::Rc;
 
@@ -42,6 +43,7 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     env::install(ctx, state, &[])?;
     console::install(ctx, state)?;
     open::install(ctx, state)?;
+    lazily(ctx, "crypto", webcrypto::crypto)?;
     lazily(ctx, "TextDecoder", text_coders::decoder)?;
     lazily(ctx, "TextEncoder", text_coders::encoder)?;
     timers::install(&globals)
