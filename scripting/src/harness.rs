@@ -139,8 +139,16 @@ pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
 
 /// Loads a script, runs some iterations, answers the log.
 pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
+    run_rig(Rig::new(source), iterations)
+}
+
+/// Runs one iteration of a script that finds these files, answers the log.
+pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)]) -> Vec<String> {
+    run_rig(Rig::with_files(source, files), 1)
+}
+
+fn run_rig(rig: Rig, iterations: u64) -> Vec<String> {
     on_worker(async {
-        let rig = Rig::new(source);
         rig.load().await.unwrap();
         let mut vu = rig.vu().await.unwrap();
         vu.activate(Rig::activation(None)).await;

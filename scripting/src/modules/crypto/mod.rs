@@ -1,6 +1,7 @@
 //! `k6/crypto`: hashes, HMACs, random bytes.
 
 pub(crate) mod hash;
+pub(crate) mod x509;
 
 use std::{cell::RefCell, rc::Rc};
 
