@@ -21,6 +21,7 @@ mod outputs;
 mod process;
 mod progress;
 mod scheduler;
+mod secrets;
 mod segment;
 mod signals;
 mod state;

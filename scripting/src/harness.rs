@@ -12,7 +12,7 @@ use volley_metrics::{Registry, TagTable};
 
 use crate::{
     Activation, Exports, Files, Host, InstanceInfo, IterationEnd, Level, Lifecycle, Scenario,
-    Script, ScriptError, ScriptSource, SummaryResult, Vu, VuSettings, WorkerContext,
+    Script, ScriptError, ScriptSource, SecretAnswer, SummaryResult, Vu, VuSettings, WorkerContext,
 };
 
 /// A host that remembers.
@@ -47,6 +47,19 @@ impl Host for Notes {
 
     fn options(&self) -> Option<Arc<str>> {
         Some("{\"scenarios\":{},\"vus\":null}".into())
+    }
+
+    /// Takes a moment, and knows one secret of each source.
+    fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer {
+        let answer = match (source, key) {
+            (Some("absent"), _) => Err("no such source".to_owned()),
+            (source, "known") => Ok(format!("{}'s secret", source.unwrap_or("nobody"))),
+            _ => Err("no value".to_owned()),
+        };
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            answer
+        })
     }
 }
 

@@ -25,7 +25,7 @@ mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
-pub use host::{Host, InstanceInfo, Level, Scenario};
+pub use host::{Host, InstanceInfo, Level, Scenario, SecretAnswer};
 pub use loader::{FileError, Files, folder_of, join, not_found_text};
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};

@@ -11,6 +11,7 @@ mod http;
 mod k6;
 mod metrics;
 pub(crate) mod random;
+mod secrets;
 pub(crate) mod timers;
 
 use rquickjs::{
@@ -39,6 +40,7 @@ const MODULES: &[Module] = &[
     row::<execution::Execution>("k6/execution"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
+    row::<secrets::Secrets>("k6/secrets"),
     row::<timers::Timers>("k6/timers"),
 ];
 
@@ -51,7 +53,6 @@ const NOT_YET: &[&str] = &[
     "k6/experimental/websockets",
     "k6/html",
     "k6/net/grpc",
-    "k6/secrets",
     "k6/websockets",
     "k6/ws",
 ];
