@@ -1,6 +1,6 @@
 //! Speed and memory of the whole program, as ratios to a peer in the same run: see `README.md`.
 //!
-//! `cargo bench --bench peers [PART…]` runs all parts or the named ones. Absolute times vary from
+//! `cargo bench --bench peers -- [PART…]` runs all parts or the named ones. Absolute times vary from
 //! machine to machine and from minute to minute; a ratio to `wrk`, measured in turns against the
 //! same nginx, does not, and CPU time varies less than wall time. Each part prints what it
 //! measured beside its budget, and the exit code says whether all budgets hold.
@@ -27,10 +27,22 @@ type Part = (&'static str, fn(&Bench) -> Vec<Figure>);
 
 const PARTS: &[Part] = &[
     ("get", get),
+    ("realistic", realistic),
+    ("https", https),
+    ("http2", http2),
+    ("post", post),
+    ("batch", batch),
+    ("many", many),
+    ("open", open),
     ("empty", empty),
+    ("vus", vus),
     ("memory", memory),
     ("sharing", sharing),
     ("scrape", scrape),
+    ("rate", rate),
+    ("highest", highest),
+    ("starved", starved),
+    ("flat", flat),
 ];
 
 /// A measured figure and its budget.
@@ -88,29 +100,113 @@ fn main() -> ExitCode {
 
 /// CPU time of a keep-alive `http.get`, against wrk's for the same requests.
 fn get(bench: &Bench) -> Vec<Figure> {
-    let script = bench.script("get.js");
+    against_wrk(bench, "get.js", &bench.url, None, Some(3.0))
+}
+
+/// The same in a script as people write them: a group, tags, a parsed body, two checks, a Trend.
+fn realistic(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "realistic.js", &bench.url, None, Some(3.0))
+}
+
+/// `http.get` over TLS, connections kept, HTTP/1.1 as wrk speaks it.
+fn https(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "get.js", &bench.tls, None, Some(2.0))
+}
+
+/// `http.get` over HTTP/2; wrk, which does not speak it, over HTTP/1.1 and TLS.
+fn http2(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "get.js", &bench.h2, None, None)
+}
+
+/// `http.post` of 10 KB.
+fn post(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "post.js", &bench.url, Some("post.lua"), None)
+}
+
+/// `http.batch` of ten requests, CPU time of each.
+fn batch(bench: &Bench) -> Vec<Figure> {
+    against_wrk(bench, "batch.js", &bench.url, None, None)
+}
+
+/// CPU time of a request of a script with 50 VUs on one worker, against wrk's with 50 connections.
+fn against_wrk(
+    bench: &Bench,
+    script: &str,
+    url: &str,
+    lua: Option<&str>,
+    budget: Option<f64>,
+) -> Vec<Figure> {
+    let script = bench.script(script);
     let (mut peer, mut ours, mut rate_peer, mut rate_ours) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        let run = run(Command::new("wrk").args(["-t1", "-c50", "-d5s", &bench.url]));
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t1", "-c50", "-d5s"]);
+        if let Some(lua) = lua {
+            wrk.arg("-s").arg(bench.script(lua));
+        }
+        let run = run(wrk.arg(url));
         let requests = number_before(&run.stdout, " requests in");
         peer.push(run.cpu / requests * 1e6);
         rate_peer.push(requests / 5.0);
+        let target = format!("TARGET={url}");
         let run = bench.volley(
             &script,
-            &[("VOLLEY_WORKERS", "1")],
-            &["-u", "50", "-d", "5s"],
+            &[
+                ("VOLLEY_WORKERS", "1"),
+                ("K6_INSECURE_SKIP_TLS_VERIFY", "true"),
+            ],
+            &["-u", "50", "-d", "5s", "-e", &target],
         );
         let requests = bench.exported("http_reqs", "count");
+        assert!(
+            bench.exported("http_req_failed", "value") < 1e-9,
+            "failed requests"
+        );
         ours.push(run.cpu / requests * 1e6);
         rate_ours.push(requests / 5.0);
     }
     let (peer, ours) = (median(peer), median(ours));
+    let ratio = plain("ratio", ours / peer, "");
     vec![
         plain("CPU per request, wrk -t1 -c50", peer, "µs"),
-        plain("CPU per http.get, 50 VUs, one worker", ours, "µs"),
-        at_most("ratio", ours / peer, "", 3.0),
+        plain("CPU per request, 50 VUs, one worker", ours, "µs"),
+        Figure {
+            budget: budget.map(Budget::AtMost),
+            ..ratio
+        },
         plain("requests, wrk", median(rate_peer), "1/s"),
         plain("requests, one worker", median(rate_ours), "1/s"),
+    ]
+}
+
+/// What 10,000 VUs do to the times that they measure: 2,000 requests a second by them and by 100.
+fn many(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("once_in_five_seconds.js");
+    let p99 = |vus: &str| {
+        let setting = format!("VUS={vus}");
+        bench.volley(&script, &[], &["-u", vus, "-d", "15s", "-e", &setting]);
+        bench.exported("http_req_duration", "p(99)")
+    };
+    let (few, many) = (p99("100"), p99("10000"));
+    vec![
+        plain("99th of http_req_duration, 100 VUs", few, "ms"),
+        plain("99th of http_req_duration, 10,000 VUs", many, "ms"),
+        at_most("ratio", many / few, "", 5.0),
+    ]
+}
+
+/// 18,000 connections that are open at once.
+fn open(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("every_five_seconds.js");
+    bench.volley(&script, &[], &["-u", "18000", "-d", "15s"]);
+    vec![
+        at_least("requests", bench.exported("http_reqs", "count"), 18_000.0),
+        at_most(
+            "failed requests",
+            bench.exported("http_req_failed", "value"),
+            "",
+            0.0,
+        ),
     ]
 }
 
@@ -129,6 +225,22 @@ fn empty(bench: &Bench) -> Vec<Figure> {
     )]
 }
 
+/// 10,000 VUs of an empty script, made and run once.
+fn vus(bench: &Bench) -> Vec<Figure> {
+    const VUS: f64 = 10_000.0;
+    let run = bench.volley(&bench.script("once.js"), &[], &[]);
+    assert!((bench.exported("iterations", "count") - VUS).abs() < 0.5);
+    vec![
+        at_most("CPU time of all", run.cpu, "s", 3.0),
+        at_most(
+            "peak RSS of the process per VU",
+            run.peak_kib * 1.024 / VUS,
+            "KB",
+            98.0,
+        ),
+    ]
+}
+
 /// Memory of 10,000 VUs that each make a request every five seconds.
 fn memory(bench: &Bench) -> Vec<Figure> {
     const VUS: f64 = 10_000.0;
@@ -140,7 +252,7 @@ fn memory(bench: &Bench) -> Vec<Figure> {
             "peak RSS of the process per VU",
             run.peak_kib * 1.024 / VUS,
             "KB",
-            170.0,
+            130.0,
         ),
         at_most("failed requests", failed, "", 0.0),
     ]
@@ -218,6 +330,127 @@ fn scrape(bench: &Bench) -> Vec<Figure> {
     ]
 }
 
+/// How punctual 10,000 starts a second are, and what the peer makes of the same nginx.
+fn rate(bench: &Bench) -> Vec<Figure> {
+    let peer = run(Command::new("wrk").args(["-t1", "-c200", "-d5s", &bench.url]));
+    let page = bench.at_rate(10_000, "10s", 200);
+    let sent = bench.exported("http_reqs", "count");
+    let buckets = page.buckets("volley_start_lateness_seconds");
+    vec![
+        plain(
+            "requests, wrk -t1 -c200",
+            number_before(&peer.stdout, " requests in") / 5.0,
+            "1/s",
+        ),
+        at_least("iterations of 100,000", sent, 100_000.0),
+        at_most(
+            "dropped iterations",
+            page.value("volley_dropped_iterations_total"),
+            "",
+            0.0,
+        ),
+        at_most(
+            "start lateness, median",
+            quantile(&buckets, 0.5) * 1e3,
+            "ms",
+            0.2,
+        ),
+        at_most(
+            "start lateness, 99th",
+            quantile(&buckets, 0.99) * 1e3,
+            "ms",
+            2.0,
+        ),
+    ]
+}
+
+/// The highest rate, in steps of 2,500/s, of which nothing is dropped in five seconds.
+fn highest(bench: &Bench) -> Vec<Figure> {
+    let mut best = 0;
+    // A hiccup of the machine ends nothing: two failures in a row do.
+    let mut failed = 0;
+    for rate in (1..).map(|n| n * 2_500) {
+        let page = bench.at_rate(rate, "5s", 500);
+        if page.value("volley_dropped_iterations_total") > 0.0 {
+            failed += 1;
+        } else {
+            (best, failed) = (rate, 0);
+        }
+        if failed == 2 {
+            break;
+        }
+    }
+    vec![plain(
+        "highest rate without a drop, 500 VUs",
+        f64::from(best),
+        "1/s",
+    )]
+}
+
+/// Whether a generator that gets a tenth of a processor says so.
+fn starved(bench: &Bench) -> Vec<Figure> {
+    let mut neighbours: Vec<Child> = (0..9)
+        .map(|_| {
+            Command::new("taskset")
+                .args(["-c", "0", "sh", "-c", "while :; do :; done"])
+                .spawn()
+                .expect("taskset is there (apt install util-linux)")
+        })
+        .collect();
+    let script = bench.script("rate.js");
+    let mut command = Command::new("taskset");
+    command
+        .args(["-c", "0", VOLLEY, "run", "--quiet"])
+        .args(["-e", "RATE=10000", "-e", "DURATION=10s", "-e", "VUS=200"])
+        .args(["-e", &format!("TARGET={}", bench.url)])
+        .arg(&script)
+        .stderr(Stdio::null());
+    let run = run(&mut command);
+    for neighbour in &mut neighbours {
+        let _ = neighbour.kill();
+        let _ = neighbour.wait();
+    }
+    let line = run
+        .stdout
+        .lines()
+        .find(|line| line.contains("generator saturated"));
+    println!(
+        "  {}",
+        line.unwrap_or("no line about a saturated generator").trim()
+    );
+    vec![at_least(
+        "a line about it in the summary",
+        f64::from(u8::from(line.is_some())),
+        1.0,
+    )]
+}
+
+/// Whether a minute of Trends at full speed takes memory: twelve combinations of tags.
+fn flat(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("trends.js");
+    let mut child = bench
+        .volley_command(&script, &[])
+        .spawn()
+        .expect("volley starts");
+    let began = Instant::now();
+    let (mut early, mut late) = (0.0, 0.0_f64);
+    while let Some(rss) = memory_of(child.id(), "VmRSS:") {
+        match began.elapsed().as_secs() {
+            0..=19 => early = rss,
+            50..=59 => late = late.max(rss),
+            _ => {}
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    let _ = child.wait();
+    vec![
+        plain("iterations", bench.exported("iterations", "count"), ""),
+        plain("RSS after 20 s", early / 1024.0, "MiB"),
+        at_most("most in the last 10 s, to that", late / early, "", 1.03),
+        at_least("least of it", late / early, 0.5),
+    ]
+}
+
 // === What they share ===
 
 fn plain(what: &str, value: f64, unit: &'static str) -> Figure {
@@ -253,15 +486,19 @@ struct Bench {
     nginx: Child,
     folder: PathBuf,
     url: String,
+    /// The same over TLS, by HTTP/1.1 alone, and by HTTP/2 for whom wants it.
+    tls: String,
+    h2: String,
 }
 
 impl Bench {
     fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("volley-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the results");
-        let port = free_port();
+        let [port, tls, h2] = [free_port(), free_port(), free_port()];
+        make_certificate(&folder);
         let config = folder.join("nginx.conf");
-        fs::write(&config, nginx_config(&folder, port)).expect("nginx.conf");
+        fs::write(&config, nginx_config(&folder, [port, tls, h2])).expect("nginx.conf");
         let nginx = Command::new("nginx")
             .arg("-c")
             .arg(&config)
@@ -283,6 +520,8 @@ impl Bench {
             nginx,
             folder,
             url: format!("http://127.0.0.1:{port}/"),
+            tls: format!("https://127.0.0.1:{tls}/"),
+            h2: format!("https://127.0.0.1:{h2}/"),
         }
     }
 
@@ -312,6 +551,29 @@ impl Bench {
         run(&mut command)
     }
 
+    /// Runs `rate.js`; answers the last page of `/metrics`.
+    fn at_rate(&self, rate: u32, duration: &str, vus: u32) -> Page {
+        let port = free_port();
+        let out = format!("prometheus=namespace=k6&port={port}&linger=10s");
+        let (rate, vus) = (format!("RATE={rate}"), format!("VUS={vus}"));
+        let duration = format!("DURATION={duration}");
+        let settings = ["--out", &out, "-e", &rate, "-e", &duration, "-e", &vus];
+        let mut child = self
+            .volley_command(&self.script("rate.js"), &settings)
+            .spawn()
+            .expect("volley starts");
+        let mut page = String::new();
+        // It stays for a scrape after its end, and is gone after that.
+        while child.try_wait().expect("a child").is_none() {
+            let scraped = fetch(port);
+            if !scraped.is_empty() {
+                page = scraped;
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        Page(page)
+    }
+
     /// A value of a metric in the summary of the last run.
     fn exported(&self, metric: &str, value: &str) -> f64 {
         let text = fs::read_to_string(self.folder.join("summary.json"))
@@ -336,7 +598,7 @@ impl Drop for Bench {
 
 /// One worker, because the load needs the other core; connections live for ever, because setting
 /// them up is not what is measured.
-fn nginx_config(folder: &Path, port: u16) -> String {
+fn nginx_config(folder: &Path, [port, tls, h2]: [u16; 3]) -> String {
     let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -346,9 +608,35 @@ fn nginx_config(folder: &Path, port: u16) -> String {
         "worker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
          worker_rlimit_nofile 19900;\nevents {{ worker_connections 19000; }}\n\
          http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 3600s;\n\
-         {temporary}  server {{\n    listen 127.0.0.1:{port} backlog=16384;\n    default_type application/json;\n\
+         ssl_certificate {folder}/cert.pem;\n  ssl_certificate_key {folder}/key.pem;\n\
+         {temporary}  server {{\n    listen 127.0.0.1:{port} backlog=16384;\n    \
+         listen 127.0.0.1:{tls} ssl;\n    listen 127.0.0.1:{h2} ssl http2;\n    \
+         http2_max_concurrent_streams 1000;\n    default_type application/json;\n\
          location / {{ return 200 '{{\"message\":\"sixty-two bytes of body, with a line break here\"}}\\n'; }}\n  }}\n}}\n"
     )
+}
+
+/// A certificate that nobody trusts.
+fn make_certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(folder.join("key.pem"))
+        .arg("-out")
+        .arg(folder.join("cert.pem"))
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        made.is_ok_and(|status| status.success()),
+        "openssl makes a certificate (apt install openssl)"
+    );
 }
 
 /// How a run went.
@@ -379,7 +667,7 @@ fn run(command: &mut Command) -> Ran {
             break usage;
         }
         // A zombie has no memory: the peak is what was seen last.
-        peak_kib = peak_of(pid).unwrap_or(peak_kib);
+        peak_kib = memory_of(pid, "VmHWM:").unwrap_or(peak_kib);
         thread::sleep(Duration::from_millis(20));
     };
     let status = child.wait().expect("it has ended");
@@ -389,6 +677,46 @@ fn run(command: &mut Command) -> Ran {
         cpu: usage.cpu,
         peak_kib,
     }
+}
+
+/// An exposition in Prometheus's text format.
+struct Page(String);
+
+impl Page {
+    /// The value of the first series of a family.
+    fn value(&self, family: &str) -> f64 {
+        let line = self.0.lines().find(|line| line.starts_with(family));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {family} in {}", self.0))
+    }
+
+    /// The upper bounds of a histogram's buckets, and how much is at or below each.
+    fn buckets(&self, family: &str) -> Vec<(f64, f64)> {
+        let start = format!("{family}_bucket");
+        let lines = self.0.lines().filter(|line| line.starts_with(&start));
+        let read = |line: &str| {
+            let (_, rest) = line.split_once("le=\"")?;
+            let (bound, rest) = rest.split_once('"')?;
+            let count = rest.rsplit(' ').next()?.parse().ok()?;
+            Some((bound.parse().unwrap_or(f64::INFINITY), count))
+        };
+        lines.filter_map(read).collect()
+    }
+}
+
+/// A quantile as Prometheus's `histogram_quantile` reads it from buckets: in proportion within one.
+fn quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
+    let all = buckets.last().map_or(0.0, |(_, count)| *count);
+    assert!(all > 0.0, "nothing was measured");
+    let rank = q * all;
+    let mut below = (0.0, 0.0);
+    for &(bound, count) in buckets {
+        if count >= rank {
+            return below.0 + (bound - below.0) * (rank - below.1) / (count - below.1);
+        }
+        below = (bound, count);
+    }
+    f64::INFINITY
 }
 
 struct Usage {
@@ -414,11 +742,10 @@ impl Usage {
     }
 }
 
-fn peak_of(pid: u32) -> Option<f64> {
+/// A line of `/proc/PID/status` in KiB; `None` when the process has ended.
+fn memory_of(pid: u32, name: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 

@@ -433,7 +433,9 @@ fn bad_outputs_end_the_run_before_the_load() {
     for (out, text) in [
         (
             "nope=1",
-            "invalid output type 'nope', available types are: csv, json, prometheus",
+            "invalid output type 'nope', available types are: csv, \
+             experimental-opentelemetry, experimental-prometheus-rw, influxdb, json, \
+             opentelemetry, prometheus",
         ),
         (
             "json=nowhere/out.json",

@@ -791,3 +791,82 @@ fn what_a_summary_function_measures_is_not_counted() {
     assert_eq!(export["metrics"]["cc"]["count"], 1);
     assert_eq!(export["metrics"]["checks"], json!(null));
 }
+
+#[test]
+fn instances_start_at_an_agreed_instant_or_not_at_all() {
+    let script = "export default function () { console.log(String(Date.now())); }";
+    let folder = Folder::with("script.js", script);
+    let instant = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    let unix = instant
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("it is after 1970");
+    let at = time::OffsetDateTime::from_unix_timestamp(unix.as_secs() as i64).expect("an instant");
+    let at_text = at
+        .format(&time::format_description::well_known::Rfc3339)
+        .expect("a text");
+    let instance = |index: u32| {
+        Launch::volley(folder.path())
+            .words("run -q script.js -u 2 -i 2 --execution-segment auto --start-at")
+            .words(&at_text)
+            .env("VOLLEY_INSTANCES", "2")
+            .env("VOLLEY_INSTANCE", index.to_string())
+            .start()
+    };
+    let both = [instance(0), instance(1)];
+    for running in both {
+        let finished = running.finish().expect(0);
+        let said = said(&finished);
+        assert_eq!(said.len(), 1, "each has one of the two iterations");
+        let started: i64 = said[0].parse().expect("milliseconds");
+        assert!(started >= at.unix_timestamp() * 1_000);
+    }
+    let finished = instance(0).finish().expect(96);
+    let error = finished.error().msg;
+    assert!(error.contains("after the instant of --start-at"), "{error}");
+    assert!(said(&finished).is_empty());
+    let (_, finished) = run(script, "--start-at tomorrow");
+    let error = finished.expect(255).error().msg;
+    assert!(
+        error.starts_with("--start-at takes an instant in RFC 3339"),
+        "{error}"
+    );
+    let (_, finished) = run(script, "--execution-segment auto");
+    let error = finished.expect(255).error().msg;
+    assert!(error.contains("VOLLEY_INSTANCES is not set"), "{error}");
+}
+
+#[test]
+fn vus_that_do_not_fit_are_refused_before_the_kernel_does() {
+    let script = "export default function () {}";
+    let folder = Folder::with("script.js", script);
+    let limited = |mib: u64, arguments: &str| {
+        Launch::volley(folder.path())
+            .words("run -q script.js")
+            .words(arguments)
+            .env("VOLLEY_MEMORY_LIMIT", (mib << 20).to_string())
+            .run()
+    };
+    let finished = limited(100, "-u 5000 -i 5000").expect(255);
+    let error = finished.error().msg;
+    assert!(
+        error.starts_with("5000 VUs of this script need about "),
+        "{error}"
+    );
+    assert!(error.contains("the process may use 100 MiB"), "{error}");
+    // Those that are made, and leave little: a warning.
+    let finished = limited(2_000, "-u 20 -i 20").expect(0);
+    assert_eq!(finished.logged("warning").len(), 0, "{}", finished.stderr);
+    let many = "
+        export const options = { scenarios: { s: { executor: 'constant-arrival-rate', rate: 1,
+          duration: '1s', preAllocatedVUs: 20, maxVUs: 100000 } } };
+        export default function () {}";
+    folder.write("script.js", many);
+    let finished = limited(2_000, "").expect(0);
+    let warnings = finished.logged("warning");
+    assert_eq!(warnings.len(), 1, "{}", finished.stderr);
+    assert!(
+        warnings[0]
+            .msg
+            .starts_with("100000 VUs of this script need about ")
+    );
+}

@@ -592,15 +592,25 @@ fn a_missing_local_file_fails_the_runner() {
 }
 
 /// A runner that cannot open its output says so before the start: the initializer never sees it.
+/// It ends when it is started, for the starter waits until all runners are there.
 #[test]
 fn a_bad_output_shows_in_the_runner_alone() {
     let cluster = Cluster::with("script.js", "export default function () {}");
     for generation in [&V0_0_8, &V0_0_18, &V1_6, &V1_6_ARGUMENTS] {
-        for runner in cluster.runners(generation, "script.js", "--out nope") {
+        let mut runners = cluster.runners(generation, "script.js", "--out nope");
+        for runner in &mut runners {
+            runner.until_ready();
+            runner.process.until_logged("invalid output type");
+            assert!(!runner.process.has_ended());
+        }
+        for runner in runners {
+            runner.start(generation);
             let finished = runner.process.finish().expect(255);
             assert_eq!(
                 finished.error().msg,
-                "invalid output type 'nope', available types are: csv, json, prometheus"
+                "invalid output type 'nope', available types are: csv, \
+             experimental-opentelemetry, experimental-prometheus-rw, influxdb, json, \
+             opentelemetry, prometheus"
             );
         }
     }

@@ -325,6 +325,50 @@ fn pauses_and_new_numbers_of_vus_are_refused_while_it_runs() {
     agent.process.finish().expect(103);
 }
 
+#[test]
+fn a_paused_run_that_cannot_start_says_so_and_waits_for_the_others() {
+    let good = "export default function () {}";
+    let in_vus = "if (__VU > 0) throw new Error('no luck'); export default function () {}";
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = format!(
+        "--out prometheus=port={}",
+        taken.local_addr().expect("it").port()
+    );
+    for (script, arguments, reason, code) in [
+        (good, "--out nowhere", "nowhere", 255),
+        (good, busy.as_str(), "in use", 255),
+        (good, "--vus 0 --duration 1s", "must be more than 0", 104),
+        ("throw new Error('no luck');", "", "no luck", 107),
+        (in_vus, "", "no luck", 107),
+    ] {
+        for end in [START, STOP] {
+            let folder = Folder::with("script.js", script);
+            let mut agent = Agent::start(&folder, &format!("--paused {arguments}"));
+            agent.process.until_logged("The run cannot start");
+            // The probe that finds it later finds it too.
+            std::thread::sleep(Duration::from_millis(100));
+            let status = agent.status().expect("it answers");
+            assert_eq!(status["paused"], true, "{arguments}");
+            assert!(!agent.process.has_ended());
+            agent.patch(end);
+            let finished = agent.process.finish().expect(code);
+            let errors = finished.stderr.matches("level=error").count();
+            assert_eq!(errors, 1, "{}", finished.stderr);
+            let error = format!("{:?}", finished.error());
+            assert!(error.contains(reason), "{error}");
+        }
+        // Nobody waits for a run that is not paused, or has no address.
+        let folder = Folder::with("script.js", script);
+        let agent = Agent::start(&folder, arguments);
+        agent.process.finish().expect(code);
+        Launch::volley(folder.path())
+            .words(&format!("run -q script.js --paused {arguments}"))
+            .start()
+            .finish()
+            .expect(code);
+    }
+}
+
 /// Runs a command against the agent at a port.
 #[track_caller]
 fn command(folder: &Folder, port: u16, words: &str, code: i32) -> Finished {

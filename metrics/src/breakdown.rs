@@ -307,6 +307,7 @@ mod tests {
                 sum,
                 raised: sum,
                 negatives: 0,
+                time: 1,
             };
             let tags = [("scenario", scenario), ("group", group)];
             let tags = tags.into_iter().filter(|(_, value)| *value != "-");
@@ -316,7 +317,13 @@ mod tests {
 
         fn check(&mut self, tags: &[(&str, &str)], trues: u64, total: u64) {
             let sum = trues as f64;
-            self.add(builtin::CHECKS, tags, &Delta::Rate { trues, total, sum });
+            let delta = Delta::Rate {
+                trues,
+                total,
+                sum,
+                time: 1,
+            };
+            self.add(builtin::CHECKS, tags, &delta);
         }
 
         fn snapshot(&self) -> Breakdown {
@@ -420,6 +427,7 @@ mod tests {
             sum: 1.0,
             raised: 1.0,
             negatives: 0,
+            time: 1,
         };
         let mut warnings = Vec::new();
         for n in 0..MOST_PARTS + 5 {

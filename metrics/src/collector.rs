@@ -162,7 +162,7 @@ impl Collector {
                 .filter_map(|series| series.sink.as_mut())
                 .for_each(|sink| sink.sweep(slice));
         }
-        for delta in &batch.deltas {
+        for delta in batch.deltas.iter() {
             self.fold_series(delta);
         }
     }

@@ -1,7 +1,7 @@
 //! What a run measured: names, tags, samples, aggregates, thresholds and outputs.
 //!
 //! A leaf of the workspace: it knows no script, no scenario and no clock. Time arrives with
-//! each sample and each tick.
+//! each sample and each tick; only the threads of outputs have a timer of their own.
 //!
 //! The way of a sample: a worker's [`Recorder`] adds it to the cell of its series, the tick
 //! drains the recorder into a [`Batch`], the [`Collector`] folds the batch into sinks, and

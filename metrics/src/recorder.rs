@@ -43,6 +43,8 @@ pub(crate) enum Delta {
         /// The sum of the values that are not negative: all that a Prometheus counter may add.
         raised: f64,
         negatives: u32,
+        /// Time of the last value.
+        time: i64,
     },
     Gauge {
         last: f64,
@@ -54,6 +56,8 @@ pub(crate) enum Delta {
         trues: u64,
         total: u64,
         sum: f64,
+        /// Time of the last value.
+        time: i64,
     },
     Trend {
         values: Vec<f64>,
@@ -69,6 +73,7 @@ impl Delta {
                 sum: 0.0,
                 raised: 0.0,
                 negatives: 0,
+                time: i64::MIN,
             },
             MetricKind::Gauge => Delta::Gauge {
                 last: 0.0,
@@ -80,11 +85,22 @@ impl Delta {
                 trues: 0,
                 total: 0,
                 sum: 0.0,
+                time: i64::MIN,
             },
             MetricKind::Trend => Delta::Trend {
                 values: Vec::new(),
                 time: i64::MIN,
             },
+        }
+    }
+
+    /// When the last value came: Unix time in nanoseconds.
+    pub(crate) fn time(&self) -> i64 {
+        match self {
+            Delta::Counter { time, .. }
+            | Delta::Gauge { time, .. }
+            | Delta::Rate { time, .. }
+            | Delta::Trend { time, .. } => *time,
         }
     }
 
@@ -175,8 +191,10 @@ impl Recorder {
                 sum,
                 raised,
                 negatives,
+                time: at,
             } => {
                 *sum += value;
+                *at = time;
                 if value < 0.0 {
                     *negatives = negatives.saturating_add(1);
                 } else {
@@ -194,7 +212,13 @@ impl Recorder {
                 *min = min.min(value);
                 *max = max.max(value);
             }
-            Delta::Rate { trues, total, sum } => {
+            Delta::Rate {
+                trues,
+                total,
+                sum,
+                time: at,
+            } => {
+                *at = time;
                 *total += 1;
                 *trues += u64::from(value != 0.0);
                 *sum += value;
@@ -237,7 +261,7 @@ impl Recorder {
         self.trend_values = 0;
         let raw = self.raw.as_mut().map(std::mem::take).unwrap_or_default();
         Batch {
-            deltas,
+            deltas: Arc::new(deltas),
             raw: Arc::new(raw),
         }
     }
@@ -273,10 +297,10 @@ pub(crate) fn series_key(metric: MetricId, tags: TagSetId) -> u64 {
     u64::from(metric.raw()) << 32 | u64::from(tags.raw())
 }
 
-/// What one recorder collected between two drains. Cheap to send; outputs share its raw samples.
+/// What one recorder collected between two drains. Cheap to send; outputs share what is in it.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    pub(crate) deltas: Vec<SeriesDelta>,
+    pub(crate) deltas: Arc<Vec<SeriesDelta>>,
     pub(crate) raw: Arc<Vec<Sample>>,
 }
 

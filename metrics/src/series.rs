@@ -82,6 +82,7 @@ impl SeriesSink {
                     trues: yes,
                     total: all,
                     sum: more,
+                    ..
                 },
             ) => {
                 *trues += yes;

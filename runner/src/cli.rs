@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap, builder::ValueParser, error::ErrorKind};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     duration::GoDuration,
@@ -16,7 +17,7 @@ use crate::{
     options::{
         Cidr, Dns, HostPatterns, IpRange, Options, Stage, SystemTags, TrendStats, parse_int,
     },
-    segment::{Segment, Sequence},
+    segment::{self, Segment, Sequence},
     summary::SummaryMode,
 };
 
@@ -175,6 +176,10 @@ pub(crate) struct Run {
     pub(crate) linger: Option<bool>,
     /// Names of feature flags.
     pub(crate) features: Vec<String>,
+    /// `--result-dir`
+    pub(crate) result_dir: Option<String>,
+    /// `--start-at`
+    pub(crate) start_at: Option<OffsetDateTime>,
 }
 
 /// `archive`
@@ -364,7 +369,7 @@ const RUN: &[Flag] = &[
         Some('o'),
         Shape::Many,
         None,
-        "an output, TYPE or TYPE=ARGUMENT: json, prometheus",
+        "an output, TYPE or TYPE=ARGUMENT, once for each; types are in docs/compatibility.md",
     ),
     flag(
         "linger",
@@ -386,6 +391,20 @@ const RUN: &[Flag] = &[
         Shape::Many,
         Some("K6_FEATURES"),
         "feature flags: merge-run-tags",
+    ),
+    flag(
+        "start-at",
+        None,
+        Shape::One,
+        Some("VOLLEY_START_AT"),
+        "start at this instant, for example 2026-01-31T12:00:00Z; too late for it is exit code 96",
+    ),
+    flag(
+        "result-dir",
+        None,
+        Shape::One,
+        Some("VOLLEY_RESULT_DIR"),
+        "write exit code, verdict, figures, summary.json and junit.xml into this folder",
     ),
 ];
 
@@ -473,7 +492,7 @@ const OPTIONS: &[OptionFlag] = option_flags! {
     "duration" Some('d'), Shape::One, true, one!(duration, GoDuration::parse), "how long to run";
     "iterations" Some('i'), Shape::One, true, one!(iterations, parse_int), "iterations shared by all VUs";
     "stage" Some('s'), Shape::Many, false, stages, "DURATION:TARGET, ramp to TARGET VUs";
-    "execution-segment" None, Shape::One, false, one!(execution_segment, Segment::parse), "the part of the load to run, for example 0:1/3";
+    "execution-segment" None, Shape::One, false, one!(execution_segment, Segment::parse), "the part of the load to run, for example 0:1/3; auto: that of VOLLEY_INSTANCE or JOB_COMPLETION_INDEX of VOLLEY_INSTANCES";
     "execution-segment-sequence" None, Shape::One, false, one!(execution_segment_sequence, Sequence::parse), "all parts, for example 0,1/3,2/3,1";
     "paused" Some('p'), Shape::Bool, true, one!(paused, boolean), "make the VUs, then wait for a resume";
     "no-setup" None, Shape::Bool, true, one!(no_setup, boolean), "skip setup()";
@@ -993,6 +1012,15 @@ impl<'a> Reader<'a> {
             }
         };
         self.bool_flag("no-usage-report")?;
+        let start_at = self.text(RUN, "start-at").filter(|text| !text.is_empty());
+        let start_at = start_at.map(|text| {
+            OffsetDateTime::parse(&text, &Rfc3339).map_err(|reason| {
+                usage(format!(
+                    "--start-at takes an instant in RFC 3339, such as 2026-01-31T12:00:00Z, not \
+                     '{text}': {reason}"
+                ))
+            })
+        });
         Ok(Run {
             script,
             options: self.options()?,
@@ -1002,6 +1030,8 @@ impl<'a> Reader<'a> {
                 .map(|values| values.into_iter().map(str::to_owned).collect()),
             linger: self.truth(RUN, "linger")?,
             features,
+            start_at: start_at.transpose()?,
+            result_dir: self.text(RUN, "result-dir").filter(|path| !path.is_empty()),
         })
     }
 
@@ -1030,6 +1060,18 @@ impl<'a> Reader<'a> {
             let Some(values) = self.many(flag.long) else {
                 continue;
             };
+            if flag.long == "execution-segment" && values.last() == Some(&"auto") {
+                if self.one("execution-segment-sequence").is_some() {
+                    return Err(usage(
+                        "--execution-segment auto makes the sequence itself: leave \
+                         --execution-segment-sequence away",
+                    ));
+                }
+                let (segment, sequence) = segment::of_instance(self.env).map_err(usage)?;
+                options.execution_segment = Some(segment);
+                options.execution_segment_sequence = Some(sequence);
+                continue;
+            }
             (flag.set)(&mut options, &values).map_err(|reason| {
                 if !flag.framed {
                     return usage(reason);

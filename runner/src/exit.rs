@@ -2,6 +2,8 @@
 
 /// Exit codes, as k6 has them (cli.md §3).
 pub(crate) mod code {
+    /// Ready too late for `--start-at`; k6 has no such code.
+    pub(crate) const LATE: u8 = 96;
     /// A threshold was crossed.
     pub(crate) const THRESHOLDS: u8 = 99;
     /// `setup()` took too long.
@@ -37,6 +39,8 @@ pub(crate) struct Failure {
     pub(crate) fields: Vec<(String, String)>,
     /// The exit code.
     pub(crate) code: u8,
+    /// Whether the log has it already.
+    told: bool,
 }
 
 impl Failure {
@@ -46,6 +50,7 @@ impl Failure {
             text: text.into(),
             fields: Vec::new(),
             code,
+            told: false,
         }
     }
 
@@ -57,8 +62,22 @@ impl Failure {
 }
 
 impl Failure {
-    /// Writes its line into the log.
+    /// Writes its line into the log before it ends the process.
+    pub(crate) fn tell(&mut self, logger: &crate::logging::Logger) {
+        self.log(logger);
+        self.told = true;
+    }
+
+    /// Whether the log has it already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Writes its line into the log, unless it is there already.
     pub(crate) fn log(&self, logger: &crate::logging::Logger) {
+        if self.told {
+            return;
+        }
         let fields: Vec<(&str, &str)> = self
             .fields
             .iter()

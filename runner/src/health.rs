@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{executor::Progress, lateness::Lateness};
+use crate::{cgroup, executor::Progress, lateness::Lateness};
 
 /// Later than this is late.
 const LATE: Duration = Duration::from_millis(10);
@@ -250,35 +250,10 @@ impl Pressure {
     }
 }
 
-/// `cpu.stat` of the process's own control group, of either version.
+/// `cpu.stat` of the process's own control group.
 fn cgroup_stat() -> Option<String> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let paths = groups.lines().filter_map(cgroup_paths).flatten();
-    // In a container the path may be the host's, while the mount shows the container's as its root.
-    let own = ["cgroup", "cgroup/cpu", "cgroup/cpu,cpuacct"]
-        .map(|root| format!("/sys/fs/{root}/cpu.stat"));
-    paths.chain(own).find_map(|path| {
-        fs::read_to_string(path)
-            .ok()
-            .filter(|stat| stat.contains("nr_throttled"))
-    })
-}
-
-/// Where the group that a line of `/proc/self/cgroup` names may have its `cpu.stat`.
-fn cgroup_paths(line: &str) -> Option<Vec<String>> {
-    let mut parts = line.splitn(3, ':');
-    let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    if controllers.is_empty() {
-        return Some(vec![format!("/sys/fs/cgroup{path}/cpu.stat")]);
-    }
-    let cpu = controllers.split(',').any(|controller| controller == "cpu");
-    cpu.then(|| {
-        let roots = ["cpu", controllers];
-        roots
-            .iter()
-            .map(|root| format!("/sys/fs/cgroup/{root}{path}/cpu.stat"))
-            .collect()
-    })
+    let mut found = cgroup::read("cpu", "cpu.stat").into_iter();
+    found.find(|stat| stat.contains("nr_throttled"))
 }
 
 /// How long the workers have waited for a processor, as the scheduler counts it.
@@ -367,22 +342,5 @@ mod tests {
         let page = health.exposition("# TYPE volley_worker_lag_seconds gauge\n");
         assert!(!page.contains("volley_worker_lag_seconds"));
         assert!(page.contains("volley_dropped_iterations_total"));
-    }
-
-    #[test]
-    fn control_groups_of_both_versions_are_found() {
-        let path = |line| cgroup_paths(line);
-        let paths = |list: &[&str]| Some(list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
-        assert_eq!(path("0::/"), paths(&["/sys/fs/cgroup//cpu.stat"]));
-        assert_eq!(path("0::/a/b"), paths(&["/sys/fs/cgroup/a/b/cpu.stat"]));
-        assert_eq!(
-            path("4:cpu,cpuacct:/d"),
-            paths(&[
-                "/sys/fs/cgroup/cpu/d/cpu.stat",
-                "/sys/fs/cgroup/cpu,cpuacct/d/cpu.stat"
-            ])
-        );
-        assert_eq!(path("5:memory:/d"), None);
-        assert_eq!(path("nonsense"), None);
     }
 }

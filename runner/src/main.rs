@@ -2,6 +2,7 @@
 
 mod api;
 mod archive;
+mod cgroup;
 mod cli;
 mod commands;
 mod control;
@@ -15,11 +16,13 @@ mod inspect;
 mod lateness;
 mod logging;
 mod measure;
+mod memory;
 mod network;
 mod options;
 mod outputs;
 mod process;
 mod progress;
+mod results;
 mod scheduler;
 mod secrets;
 mod segment;

@@ -6,7 +6,7 @@
 use std::{
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
@@ -15,7 +15,15 @@ use volley_metrics::{Batch, Collector, Snapshot, outputs::Output};
 enum Message {
     Batch(Batch),
     Ask(Box<dyn FnOnce(&mut Collector) + Send>),
-    Finish(mpsc::Sender<Vec<String>>),
+    Finish(mpsc::Sender<Ending>),
+}
+
+/// What becomes of an output at the end.
+enum Ending {
+    /// It has begun to end.
+    Begun(String),
+    /// It has ended, and says what it could not write.
+    Ended(String, Result<(), String>),
 }
 
 /// The way to the collector; cheap to clone.
@@ -86,15 +94,38 @@ impl Measurements {
             .await
     }
 
-    /// Closes the outputs; answers what they could not write. Reading goes on to work.
+    /// Closes the outputs; answers what they could not write. Reading goes on to work, also while
+    /// one of them does not end.
     pub(crate) fn finish_outputs(&self, patience: Duration) -> Vec<String> {
         let (answer, answered) = mpsc::channel();
         if self.messages.send(Message::Finish(answer)).is_err() {
             return Vec::new();
         }
-        answered.recv_timeout(patience).unwrap_or_else(|_| {
-            vec!["an output did not finish in time; what it had not written yet is lost".to_owned()]
-        })
+        let end = Instant::now() + patience;
+        let (mut open, mut problems) = (Vec::new(), Vec::new());
+        loop {
+            match answered.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Ending::Begun(name)) => open.push(name),
+                Ok(Ending::Ended(name, result)) => {
+                    if let Some(position) = open.iter().position(|known| *known == name) {
+                        open.remove(position);
+                    }
+                    problems.extend(result.err());
+                }
+                // Nobody is left who could say something.
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let late = |name| {
+                        format!(
+                            "{name}: it did not finish in time; what it had not written yet is lost"
+                        )
+                    };
+                    problems.extend(open.drain(..).map(late));
+                    break;
+                }
+            }
+        }
+        problems
     }
 }
 
@@ -117,16 +148,122 @@ fn collect(
             }
             Message::Ask(question) => question(&mut collector),
             Message::Finish(answer) => {
-                let mut problems = Vec::new();
                 // All of them end at the same time.
                 outputs.iter_mut().for_each(|output| output.close());
-                for mut output in outputs.drain(..) {
-                    if let Err(problem) = output.finish() {
-                        problems.push(problem);
-                    }
+                for output in outputs.drain(..) {
+                    end(output, &answer);
                 }
-                let _ = answer.send(problems);
             }
         }
+    }
+}
+
+/// Ends an output on a thread of its own: one that hangs, at a pipe that nobody reads, must keep
+/// neither the others nor the one who asks for the summary.
+fn end(mut output: Box<dyn Output>, answer: &mpsc::Sender<Ending>) {
+    let name = output.describe();
+    // Nobody listens any more when the time is up.
+    let _ = answer.send(Ending::Begun(name.clone()));
+    let (told, own) = (answer.clone(), name.clone());
+    let thread = std::thread::Builder::new()
+        .name("end-of-output".to_owned())
+        .spawn(move || {
+            let result = output.finish();
+            let _ = told.send(Ending::Ended(own, result));
+        });
+    if let Err(error) = thread {
+        let problem = format!("{name}: no thread to end it: {error}");
+        let _ = answer.send(Ending::Ended(name, Err(problem)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use volley_metrics::{CollectorConfig, Registry, TagTable, Thresholds};
+
+    use super::*;
+
+    /// An output that ends when its gate opens, with that result.
+    struct Gated {
+        name: &'static str,
+        gate: Arc<Mutex<()>>,
+        result: Result<(), String>,
+        closed: Arc<AtomicBool>,
+    }
+
+    impl Output for Gated {
+        fn describe(&self) -> String {
+            self.name.to_owned()
+        }
+
+        fn wants_raw(&self) -> bool {
+            false
+        }
+
+        fn add(&mut self, _: &Batch) {}
+
+        fn close(&mut self) {
+            self.closed.store(true, Ordering::SeqCst);
+        }
+
+        fn finish(&mut self) -> Result<(), String> {
+            assert!(self.closed.load(Ordering::SeqCst));
+            let _open = self.gate.lock();
+            self.result.clone()
+        }
+    }
+
+    fn start(outputs: Vec<Box<dyn Output>>) -> Measurements {
+        let registry = Arc::new(Registry::new());
+        let collector = Collector::new(CollectorConfig {
+            registry,
+            tags: Arc::new(TagTable::new()),
+            thresholds: Thresholds::parse(&[]).unwrap(),
+            series: false,
+            breakdown: false,
+            default_submetrics: Vec::new(),
+        });
+        Measurements::start(collector, outputs, |_| {}).unwrap().0
+    }
+
+    #[test]
+    fn an_output_that_does_not_end_keeps_neither_the_others_nor_the_summary() {
+        let (hung, free) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
+        let closed = Arc::new(AtomicBool::new(false));
+        let output = |name, gate: &Arc<Mutex<()>>, result: Result<(), &str>| -> Box<dyn Output> {
+            Box::new(Gated {
+                name,
+                gate: gate.clone(),
+                result: result.map_err(str::to_owned),
+                closed: closed.clone(),
+            })
+        };
+        let measurements = start(vec![
+            output("hung", &hung, Err("never said")),
+            output("broken", &free, Err("broken: 3 samples were lost")),
+            output("fine", &free, Ok(())),
+        ]);
+        let guard = hung.lock();
+        let problems = measurements.finish_outputs(Duration::from_secs(2));
+        assert_eq!(
+            problems,
+            [
+                "broken: 3 samples were lost",
+                "hung: it did not finish in time; what it had not written yet is lost"
+            ]
+        );
+        let answer = measurements.ask_blocking(Duration::from_secs(60), |_| "here");
+        assert_eq!(answer, Some("here"));
+        drop(guard);
+        // They were closed once.
+        assert_eq!(
+            measurements.finish_outputs(Duration::from_secs(60)),
+            [""; 0]
+        );
     }
 }

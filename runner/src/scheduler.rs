@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use time::OffsetDateTime;
 use volley_metrics::{Recorder, Registry, TagTable, builtin};
 use volley_scripting::{Activation, Lifecycle, Script, ScriptError, VuSettings};
 
@@ -18,10 +19,11 @@ use crate::{
     executor::{self, Dropped, Progress, Run, Say},
     exit::{Failure, code},
     measure::{Measurements, unix_ns},
+    memory::Forecast,
     options::Scenario,
     segment::Tuple,
     state::{RunState, Status},
-    worker::{Recipe, SharedPool, Transient, VuPool, Workers},
+    worker::{Recipe, SharedPool, Transient, Unmade, VuPool, Workers},
 };
 
 /// How often thresholds are evaluated.
@@ -52,6 +54,10 @@ pub(crate) struct Schedule {
     pub(crate) teardown: bool,
     pub(crate) setup_timeout: Duration,
     pub(crate) teardown_timeout: Duration,
+    /// Bytes that the process may use, if that is limited.
+    pub(crate) memory: Option<u64>,
+    /// When to start, if that was agreed on.
+    pub(crate) start_at: Option<OffsetDateTime>,
 }
 
 /// Ends the tasks of a run with it.
@@ -81,9 +87,11 @@ impl Schedule {
         } else {
             Status::Ended
         });
-        match self.state.abort_reason() {
-            Some(reason) => Err(reason),
-            None => outcome,
+        match (self.state.abort_reason(), outcome) {
+            // It came before whatever ended the wait.
+            (_, Err(failure)) if failure.is_told() => Err(failure),
+            (Some(reason), _) => Err(reason),
+            (None, outcome) => outcome,
         }
     }
 
@@ -96,13 +104,21 @@ impl Schedule {
             tuple: self.tuple.clone(),
         };
         let pool = VuPool::new(self.workers.clone(), state.clone(), recipe, self.unplanned);
-        tokio::select! {
-            made = pool.fill(self.vus) => made.map_err(|(id, error)| vu_failure(id, &error))?,
+        let forecast = Forecast::new(self.memory, self.vus, self.vus + self.unplanned);
+        let made = tokio::select! {
+            made = pool.fill(self.vus, forecast) => made,
             () = state.aborted() => return Ok(()),
+        };
+        if let Err(unmade) = made {
+            let failure = match unmade {
+                Unmade::Vu(id, error) => vu_failure(id, &error),
+                Unmade::NoRoom(text) => Failure::new(code::OTHER, text),
+            };
+            return Err(state.hold(failure).await);
         }
         state.set_status(Status::InitExecutors);
         state.set_status(Status::InitDone);
-        if !self.wait_for_resume().await {
+        if !self.wait_for_resume().await || !self.wait_for_start().await? {
             return Ok(());
         }
         state.start_clock();
@@ -139,6 +155,37 @@ impl Schedule {
             }
         }
         !state.is_aborted()
+    }
+
+    /// Waits for the instant that all instances start at; whether the run may start then.
+    ///
+    /// # Errors
+    /// When the instant has passed: the others have started, and this one would be out of step.
+    async fn wait_for_start(&self) -> Result<bool, Failure> {
+        /// A clock may be set while somebody waits for it.
+        const LOOK: Duration = Duration::from_secs(1);
+        let Some(at) = self.start_at else {
+            return Ok(true);
+        };
+        let left = || Duration::try_from(at - OffsetDateTime::now_utc());
+        if left().is_err() {
+            let late = OffsetDateTime::now_utc() - at;
+            let text = format!(
+                "ready {:.3} s after the instant of --start-at ({at}): the other instances run \
+                 already. Give them more time to get ready",
+                late.as_seconds_f64()
+            );
+            return Err(Failure::new(code::LATE, text));
+        }
+        while let Ok(left) = left()
+            && !left.is_zero()
+        {
+            tokio::select! {
+                () = tokio::time::sleep(left.min(LOOK)) => {}
+                () = self.state.aborted() => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Runs all scenarios; the first that fails cancels the others.

@@ -237,6 +237,19 @@ impl fmt::Display for Segment {
 pub(crate) struct Sequence(Vec<Segment>);
 
 impl Sequence {
+    /// The parts, in order.
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// Equal parts of the whole.
+    fn equal(parts: u32) -> Option<Self> {
+        let point = |n: u32| Ratio::new(n.into(), parts.into());
+        let segments = (0..parts).map(|n| Segment::new(point(n)?, point(n + 1)?).ok());
+        segments.collect::<Option<_>>().map(Self)
+    }
+
     /// Reads rising points, `0,1/3,2/3,1`; they need not reach 0 or 1.
     ///
     /// # Errors
@@ -515,5 +528,56 @@ impl Tuple {
     }
 }
 
+/// The segment of `--execution-segment auto` and the sequence it belongs to: one of equal parts, as
+/// the environment says. `VOLLEY_INSTANCES` is their number, `VOLLEY_INSTANCE`, from 0, which one;
+/// in a pod of a Kubernetes Indexed Job that is `JOB_COMPLETION_INDEX`.
+///
+/// # Errors
+/// A sentence about the variable that is missing or wrong.
+pub(crate) fn of_instance(
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Segment, Sequence), String> {
+    const COUNT: &str = "VOLLEY_INSTANCES";
+    const OWN: &str = "VOLLEY_INSTANCE";
+    const INDEXED_JOB: &str = "JOB_COMPLETION_INDEX";
+    let number = |name: &str| {
+        let text = env(name).filter(|text| !text.is_empty())?;
+        let parsed = text.parse::<u32>();
+        Some(parsed.map_err(|_| {
+            format!("--execution-segment auto: {name} has to be a whole number, not '{text}'")
+        }))
+    };
+    let count = number(COUNT).unwrap_or_else(|| {
+        Err(format!(
+            "--execution-segment auto: {COUNT} is not set; it says how many instances share the load"
+        ))
+    })?;
+    let index = number(OWN)
+        .or_else(|| number(INDEXED_JOB))
+        .unwrap_or_else(|| {
+            Err(format!(
+                "--execution-segment auto: neither {OWN} nor {INDEXED_JOB} is set; they say which \
+             instance this is, from 0"
+            ))
+        })?;
+    let sequence = Sequence::equal(count).filter(|sequence| !sequence.is_empty());
+    let own = sequence
+        .as_ref()
+        .and_then(|all| all.0.get(index as usize).copied());
+    match (sequence, own) {
+        (Some(sequence), Some(own)) => Ok((own, sequence)),
+        (None, _) => Err(format!(
+            "--execution-segment auto: {COUNT} is {count}: the load cannot be split so"
+        )),
+        (_, None) => Err(format!(
+            "--execution-segment auto: this is instance {index}, but {COUNT} is {count}: instances \
+             are numbered from 0"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::sequences;

@@ -79,6 +79,8 @@ pub(crate) struct RunState {
     /// Somebody has said whether to pause: the script's word comes too late.
     pause_decided: AtomicBool,
     tearing_down: AtomicBool,
+    /// Somebody outside has the address of the REST API.
+    is_steered: AtomicBool,
 }
 
 impl RunState {
@@ -104,6 +106,7 @@ impl RunState {
             min_iteration_duration: OnceLock::new(),
             pause_decided: AtomicBool::new(false),
             tearing_down: AtomicBool::new(false),
+            is_steered: AtomicBool::new(false),
         })
     }
 
@@ -138,6 +141,35 @@ impl RunState {
         if !self.pause_decided.load(Ordering::Acquire) {
             self.paused.send_replace(paused);
         }
+    }
+
+    /// Somebody outside has the address of the REST API, and resumes the run when it is paused.
+    pub(crate) fn expect_steering(&self) {
+        self.is_steered.store(true, Ordering::Release);
+    }
+
+    /// A failure before the start, ready to end the process.
+    ///
+    /// Whoever paused the run waits for it to be ready: the operator starts its runners only when
+    /// all of them are running, and one that is gone leaves the others paused for ever. So a
+    /// paused run says at once what is wrong, goes on answering, and ends when it is resumed or
+    /// stopped.
+    pub(crate) async fn hold(&self, mut failure: Failure) -> Failure {
+        let mut paused = self.paused.subscribe();
+        let waits = *paused.borrow_and_update() && self.is_steered.load(Ordering::Acquire);
+        if waits && !self.is_aborted() {
+            failure.tell(&self.logger);
+            self.warn(&format!(
+                "The run cannot start. The process ends with exit code {} when it is resumed or \
+                 stopped, because whoever paused it waits for it",
+                failure.code
+            ));
+            tokio::select! {
+                _ = paused.wait_for(|paused| !paused) => {}
+                () = self.aborted() => {}
+            }
+        }
+        failure
     }
 
     /// From here on nothing but its own limit interrupts a script's function.

@@ -28,6 +28,7 @@ use volley_scripting::{
 use crate::{
     executor::{BoxFuture, Iterate, Job, Lease, Leash, Pool, Progress, serve},
     measure::Measurements,
+    memory::{self, Forecast, Outlook},
     segment::Tuple,
     state::{RunState, Status},
 };
@@ -362,6 +363,14 @@ pub(crate) struct VuPool {
     activations: Mutex<HashMap<String, Arc<Activation>>>,
 }
 
+/// Why there are no VUs.
+pub(crate) enum Unmade {
+    /// The init of the one with this id failed.
+    Vu(u64, ScriptError),
+    /// They do not fit into the memory.
+    NoRoom(String),
+}
+
 /// What VUs are made from.
 pub(crate) struct Recipe {
     pub(crate) script: Arc<Script>,
@@ -393,8 +402,8 @@ impl VuPool {
     /// Makes the VUs that the run needs from its start, some at a time on each worker.
     ///
     /// # Errors
-    /// When the init of one fails; with its id.
-    pub(crate) async fn fill(&self, vus: u64) -> Result<(), (u64, ScriptError)> {
+    /// When the init of one fails, or they do not fit into the memory.
+    pub(crate) async fn fill(&self, vus: u64, mut forecast: Forecast) -> Result<(), Unmade> {
         let width = self.workers.count() * 2;
         let mut making = stream::iter(0..vus)
             .map(|_| async {
@@ -403,8 +412,15 @@ impl VuPool {
                 Ok(())
             })
             .buffer_unordered(width);
+        let mut count = 0;
         while let Some(made) = making.next().await {
-            made?;
+            made.map_err(|(id, error)| Unmade::Vu(id, error))?;
+            count += 1;
+            match forecast.look(count, memory::in_use) {
+                Outlook::Fine => {}
+                Outlook::Tight(text) => self.state.warn(&text),
+                Outlook::Hopeless(text) => return Err(Unmade::NoRoom(text)),
+            }
         }
         drop(making);
         let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());

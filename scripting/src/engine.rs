@@ -898,6 +898,236 @@ unsafe extern "C" fn lazy_mark(
     }
 }
 
+// === Lazy globals ===
+
+/// Globals that are made together, when a script first looks at one of them: a VU has no memory to
+/// spare for what its script never touches.
+pub(crate) struct LazyGlobals {
+    /// Their names.
+    pub(crate) names: &'static [&'static str],
+    /// Defines all of them on the global object.
+    pub(crate) make: for<'js> fn(&Ctx<'js>) -> JsResult<()>,
+}
+
+/// Which rows of a table are still to be made, in one context.
+struct Unmade {
+    rows: &'static [LazyGlobals],
+    made: Cell<u64>,
+}
+
+impl Unmade {
+    /// The row that has the name, if it has not been made.
+    fn find(&self, name: &str) -> Option<(usize, &'static str)> {
+        let rows = self.rows.iter().enumerate();
+        let mut open = rows.filter(|(row, _)| self.made.get() & (1 << row) == 0);
+        open.find_map(|(row, globals)| {
+            let name = globals.names.iter().find(|known| **known == name)?;
+            Some((row, *name))
+        })
+    }
+
+    /// Makes a row; once.
+    fn make(&self, ctx: &Ctx<'_>, row: usize) -> JsResult<()> {
+        let bit = 1 << row;
+        if self.made.get() & bit != 0 {
+            return Ok(());
+        }
+        // Before it is made: what it defines would be looked up here again.
+        self.made.set(self.made.get() | bit);
+        (self.rows[row].make)(ctx)
+    }
+}
+
+static GLOBALS_EXOTIC: qjs::JSClassExoticMethods = qjs::JSClassExoticMethods {
+    get_own_property: Some(globals_get_own_property),
+    get_own_property_names: None,
+    delete_property: None,
+    define_own_property: None,
+    has_property: None,
+    get_property: None,
+    set_property: None,
+};
+
+/// Puts an object between the global object and its prototype that makes these globals when the
+/// engine comes to look for them there, because they are nowhere else. At most 64 rows.
+pub(crate) fn install_lazy_globals<'js>(
+    ctx: &Ctx<'js>,
+    rows: &'static [LazyGlobals],
+) -> JsResult<()> {
+    let raw = ctx.as_raw().as_ptr();
+    // SAFETY: a live context.
+    let runtime = unsafe { qjs::JS_GetRuntime(raw) };
+    let mut id = qjs::JS_INVALID_CLASS_ID;
+    let definition = qjs::JSClassDef {
+        class_name: c"Globals".as_ptr(),
+        finalizer: Some(globals_finalizer),
+        gc_mark: None,
+        call: None,
+        exotic: ptr::from_ref(&GLOBALS_EXOTIC).cast_mut(),
+    };
+    // SAFETY: a live runtime; the engine copies the name and only reads the method table, which is
+    // static.
+    let made = unsafe {
+        qjs::JS_NewClassID(runtime, &mut id);
+        qjs::JS_NewClass(runtime, id, &definition)
+    };
+    if made != 0 {
+        return Err(Error::Unknown);
+    }
+    let globals = ctx.globals();
+    let above = globals.get_prototype();
+    let unmade = Rc::new(Unmade {
+        rows,
+        made: Cell::new(0),
+    });
+    // SAFETY: a class of this runtime; the object owns the reference to the table from here on,
+    // and its finalizer gives it back. The value is a new reference which `Value` takes over.
+    let between = unsafe {
+        let object = qjs::JS_NewObjectClass(raw, id);
+        if qjs::JS_IsException(object) {
+            return Err(Error::Exception);
+        }
+        qjs::JS_SetOpaque(object, Rc::into_raw(unmade).cast_mut().cast());
+        Value::from_raw(ctx.clone(), object)
+            .into_object()
+            .ok_or(Error::Unknown)?
+    };
+    between.set_prototype(above.as_ref())?;
+    globals.set_prototype(Some(&between))
+}
+
+unsafe extern "C" fn globals_get_own_property(
+    ctx: *mut qjs::JSContext,
+    descriptor: *mut qjs::JSPropertyDescriptor,
+    object: qjs::JSValue,
+    atom: qjs::JSAtom,
+) -> std::ffi::c_int {
+    // SAFETY: called by the engine with a live object of our class, whose opaque is a table or
+    // still null; a reference of our own keeps it while script code runs. The C string is freed
+    // right after its look-up.
+    let (unmade, found) = unsafe {
+        let mut class = 0;
+        let opaque = qjs::JS_GetAnyOpaque(object, &mut class).cast::<Unmade>();
+        if opaque.is_null() {
+            return 0;
+        }
+        Rc::increment_strong_count(opaque);
+        let unmade = Rc::from_raw(opaque.cast_const());
+        let mut length = 0;
+        let text = qjs::JS_AtomToCStringLen(ctx, &mut length, atom);
+        if text.is_null() {
+            return -1;
+        }
+        let name = std::slice::from_raw_parts(text.cast::<u8>(), length as usize);
+        let found = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| unmade.find(name));
+        qjs::JS_FreeCString(ctx, text);
+        (unmade, found)
+    };
+    let Some((row, name)) = found else {
+        return 0;
+    };
+    if descriptor.is_null() {
+        return 1;
+    }
+    // An accessor: the engine goes on to assign where it finds a value, as if nothing had been
+    // defined meanwhile.
+    // SAFETY: the engine hands over its live context.
+    let js = unsafe { Ctx::from_raw(NonNull::new_unchecked(ctx)) };
+    let Ok((getter, setter)) = accessors(&js, &unmade, row, name) else {
+        return -1;
+    };
+    // SAFETY: the engine owns the descriptor and frees the references put into it.
+    unsafe {
+        (*descriptor).flags = (qjs::JS_PROP_GETSET | qjs::JS_PROP_CONFIGURABLE) as std::ffi::c_int;
+        (*descriptor).value = qjs::JS_UNDEFINED;
+        (*descriptor).getter = qjs::JS_DupValue(ctx, getter.as_value().as_raw());
+        (*descriptor).setter = qjs::JS_DupValue(ctx, setter.as_value().as_raw());
+    }
+    1
+}
+
+/// What reading and assigning an unmade global does: it makes the row, and from then on there is a
+/// plain property.
+fn accessors<'js>(
+    ctx: &Ctx<'js>,
+    unmade: &Rc<Unmade>,
+    row: usize,
+    name: &'static str,
+) -> JsResult<(rquickjs::Function<'js>, rquickjs::Function<'js>)> {
+    let (get, set) = (unmade.clone(), unmade.clone());
+    let getter = move |ctx: Ctx<'js>| {
+        get.make(&ctx, row)?;
+        ctx.globals().get::<_, Value<'js>>(name)
+    };
+    let setter = move |ctx: Ctx<'js>, value: Value<'js>| {
+        set.make(&ctx, row)?;
+        let property = rquickjs::object::Property::from(value);
+        let property = property.configurable().enumerable().writable();
+        ctx.globals().prop(name, property)
+    };
+    Ok((
+        rquickjs::Function::new(ctx.clone(), getter)?,
+        rquickjs::Function::new(ctx.clone(), setter)?,
+    ))
+}
+
+unsafe extern "C" fn globals_finalizer(_: *mut qjs::JSRuntime, object: qjs::JSValue) {
+    // SAFETY: called once, when the object dies; the reference is the object's own.
+    unsafe {
+        let mut class = 0;
+        let opaque = qjs::JS_GetAnyOpaque(object, &mut class).cast::<Unmade>();
+        if !opaque.is_null() {
+            drop(Rc::from_raw(opaque.cast_const()));
+        }
+    }
+}
+
+/// Gives a context `Date`.
+pub(crate) fn add_date(ctx: &Ctx<'_>) -> JsResult<()> {
+    // SAFETY: a live context that does not have it yet.
+    intrinsic(unsafe { qjs::JS_AddIntrinsicDate(ctx.as_raw().as_ptr()) })
+}
+
+/// Gives a context `Map`, `Set` and their weak kin.
+pub(crate) fn add_collections(ctx: &Ctx<'_>) -> JsResult<()> {
+    // SAFETY: a live context that does not have them yet.
+    intrinsic(unsafe { qjs::JS_AddIntrinsicMapSet(ctx.as_raw().as_ptr()) })
+}
+
+/// Gives a context `ArrayBuffer`, `DataView` and the typed arrays.
+pub(crate) fn add_typed_arrays(ctx: &Ctx<'_>) -> JsResult<()> {
+    // SAFETY: a live context that does not have them yet.
+    intrinsic(unsafe { qjs::JS_AddIntrinsicTypedArrays(ctx.as_raw().as_ptr()) })
+}
+
+fn intrinsic(outcome: std::ffi::c_int) -> JsResult<()> {
+    match outcome {
+        0.. => Ok(()),
+        _ => Err(Error::Exception),
+    }
+}
+
+/// A new `ArrayBuffer` with these bytes. Not to be made otherwise: the class of one may have to be
+/// made first.
+pub(crate) fn array_buffer<'js>(
+    ctx: &Ctx<'js>,
+    bytes: impl Into<Vec<u8>>,
+) -> JsResult<rquickjs::ArrayBuffer<'js>> {
+    ctx.globals()
+        .get::<_, Value<'js>>(rquickjs::atom::PredefinedAtom::ArrayBuffer)?;
+    rquickjs::ArrayBuffer::new(ctx.clone(), bytes.into())
+}
+
+/// A new `Uint8Array` with these bytes.
+pub(crate) fn byte_array<'js>(
+    ctx: &Ctx<'js>,
+    bytes: impl Into<Vec<u8>>,
+) -> JsResult<rquickjs::TypedArray<'js, u8>> {
+    rquickjs::TypedArray::from_arraybuffer(array_buffer(ctx, bytes)?)
+}
+
 // === Memory ===
 
 /// Where the heaps of VUs get their memory: mimalloc, which has no header before each of a heap's
@@ -1134,6 +1364,19 @@ pub(crate) fn rust_string(value: &rquickjs::String<'_>) -> String {
             }
         }
     }
+}
+
+/// The text of a property's name; lone surrogates become U+FFFD.
+pub(crate) fn atom_string(name: &rquickjs::Atom<'_>) -> String {
+    name.to_string()
+        .or_else(|_| name.to_js_string().map(|text| rust_string(&text)))
+        .unwrap_or_default()
+}
+
+/// Whether a value is an `async` function that is no generator.
+pub(crate) fn is_async_function(value: &Value<'_>) -> bool {
+    // SAFETY: only the tag and the class of a live value are read.
+    unsafe { qjs::JS_IsAsyncFunction(value.as_raw()) }
 }
 
 /// Decodes the engine's encoding, in which a lone surrogate is a three-byte sequence.

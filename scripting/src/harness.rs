@@ -152,15 +152,15 @@ pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
 
 /// Loads a script, runs some iterations, answers the log.
 pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
-    run_rig(Rig::new(source), iterations)
+    run_on(&Rig::new(source), iterations)
 }
 
 /// Runs one iteration of a script that finds these files, answers the log.
 pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)]) -> Vec<String> {
-    run_rig(Rig::with_files(source, files), 1)
+    run_on(&Rig::with_files(source, files), 1)
 }
 
-fn run_rig(rig: Rig, iterations: u64) -> Vec<String> {
+fn run_on(rig: &Rig, iterations: u64) -> Vec<String> {
     on_worker(async {
         rig.load().await.unwrap();
         let mut vu = rig.vu().await.unwrap();
@@ -209,6 +209,75 @@ fn console_formats_values_as_k6_does() {
             "{ self: [Circular] } Uint8Array(2) [ 1, 2 ] ArrayBuffer { [Uint8Contents]: <01 ff>, byteLength: 2 } \"1970-01-01T00:00:00.000Z\" 10",
         ]
     );
+}
+
+#[test]
+fn globals_that_are_made_when_they_are_touched_look_as_if_they_had_been_there() {
+    // Each line in a VU of its own: one touch changes what the next sees.
+    for (script, expected) in [
+        (
+            "typeof Map, typeof Date, typeof DataView, typeof setTimeout, typeof open",
+            "function function function function function",
+        ),
+        (
+            "typeof SharedArrayBuffer, typeof WeakRef, typeof nothing",
+            "undefined undefined undefined",
+        ),
+        (
+            "'Map' in globalThis, 'Uint8Array' in globalThis, 'nothing' in globalThis",
+            "true true false",
+        ),
+        (
+            "new Map([[1, 2]]).get(1), new Set([1, 1]).size, new WeakMap() instanceof WeakMap",
+            "2 1 true",
+        ),
+        (
+            "new Date(0).toISOString(), new Date(0) instanceof Date",
+            "1970-01-01T00:00:00.000Z true",
+        ),
+        (
+            "new Uint8Array(2).length, new Uint8Array(2).buffer instanceof ArrayBuffer",
+            "2 true",
+        ),
+        (
+            "typeof SharedArrayBuffer, new Float64Array(1)[0], typeof SharedArrayBuffer",
+            "undefined 0 undefined",
+        ),
+        (
+            "globalThis.Map === Map, globalThis.hasOwnProperty('Map')",
+            "true true",
+        ),
+        ("(globalThis.Map = 5, Map), typeof Set, Map", "5 function 5"),
+        (
+            "(Date = class Mine {}, new Date().constructor.name)",
+            "Mine",
+        ),
+        (
+            "(Map, delete globalThis.Map), typeof Map, typeof Set",
+            "true undefined function",
+        ),
+        (
+            "(globalThis.fresh = 1, fresh), Object.keys(globalThis).includes('fresh')",
+            "1 true",
+        ),
+        (
+            "String(globalThis), globalThis.toString === Object.prototype.toString",
+            "[object global] true",
+        ),
+        (
+            "(() => { try { nothing } catch (e) { return e.message } })()",
+            "nothing is not defined",
+        ),
+    ] {
+        let source = format!("export default function () {{ console.log({script}); }}");
+        let source = source.replace("Date = ", "globalThis.Date = ");
+        assert_eq!(run(&source, 1), [expected], "{script}");
+    }
+    // Bytes that Rust makes have the methods of their class, although no script has named it.
+    let script = "const file = open('./file', 'b');
+         export default function () { console.log(file.slice(0, 1).byteLength, file instanceof ArrayBuffer); }";
+    let lines = run_on(&Rig::with_files(script, &[("file:///dir/file", "ab")]), 1);
+    assert_eq!(lines, ["1 true"]);
 }
 
 #[test]

@@ -333,16 +333,14 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
     });
 }
 
-/// What the engine gets of ECMAScript: everything the reference has.
+/// What the engine gets of ECMAScript at once: what its syntax needs. The rest that the reference
+/// has are lazy globals.
 type Intrinsics = (
-    intrinsic::Date,
     intrinsic::Eval,
     intrinsic::RegExpCompiler,
     intrinsic::RegExp,
     intrinsic::Json,
     intrinsic::Proxy,
-    intrinsic::MapSet,
-    intrinsic::TypedArrays,
     intrinsic::Promise,
 );
 

@@ -6,10 +6,15 @@
 // Each test target takes what it needs.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod arrived;
 mod http;
 mod logfmt;
+#[path = "../../metrics/src/outputs/otlp.rs"]
+pub(crate) mod otlp;
 mod peers;
 mod process;
+#[path = "../../metrics/src/outputs/receiver.rs"]
+mod receiver;
 #[path = "../../runner/src/demo/target.rs"]
 mod target;
 
@@ -22,8 +27,9 @@ use std::{
 
 pub(crate) use http::{Reply, request};
 pub(crate) use logfmt::LogLine;
-pub(crate) use peers::{Nginx, Prometheus};
+pub(crate) use peers::{Influx, Nginx, Prometheus};
 pub(crate) use process::{Finished, Launch, Running};
+pub(crate) use receiver::{Answer, Received, Receiver};
 pub(crate) use target::Target;
 
 /// How long anything may take before a test fails: a bound for hangs, far above what is needed.

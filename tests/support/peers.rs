@@ -71,6 +71,69 @@ impl Nginx {
     }
 }
 
+/// Escapes what has a meaning in a query.
+fn escape(text: &str) -> String {
+    let bytes = text.bytes();
+    bytes
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// An InfluxDB of version 1, empty.
+pub(crate) struct Influx {
+    _process: Running,
+    _folder: Folder,
+    port: u16,
+}
+
+impl Influx {
+    /// Starts one; `None` when it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let program = installed("influxd")?;
+        let (folder, port, other) = (Folder::new(), free_port(), free_port());
+        let config = format!(
+            "reporting-disabled = true\nbind-address = \"127.0.0.1:{other}\"\n\
+             [meta]\ndir = \"meta\"\n[data]\ndir = \"data\"\nwal-dir = \"wal\"\n\
+             [http]\nbind-address = \"127.0.0.1:{port}\"\nlog-enabled = false\n"
+        );
+        folder.write("influxdb.conf", config);
+        let mut process = Launch::program(program, folder.path())
+            .words("run -config influxdb.conf")
+            .start();
+        process.until("readiness of InfluxDB", |_| {
+            let reply = request(port, "GET", "/ping", None, LIMIT).ok()?;
+            (reply.status == 204).then_some(())
+        });
+        Some(Self {
+            _process: process,
+            _folder: folder,
+            port,
+        })
+    }
+
+    /// Its URL without a path.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The first value of the first row of an answer.
+    #[track_caller]
+    pub(crate) fn value(&self, database: &str, query: &str) -> f64 {
+        let path = format!("/query?db={database}&q={}", escape(query));
+        let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let answer = reply.json();
+        // The column before it is the time.
+        let value = &answer["results"][0]["series"][0]["values"][0][1];
+        value
+            .as_f64()
+            .unwrap_or_else(|| panic!("no value: {answer}"))
+    }
+}
+
 /// A Prometheus that scrapes every two seconds.
 pub(crate) struct Prometheus {
     _process: Running,
@@ -81,6 +144,23 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes these ports; `None` when it is not installed.
     pub(crate) fn start(targets: &[u16]) -> Option<Self> {
+        Self::launch(targets, "")
+    }
+
+    /// Starts one that scrapes nobody and takes remote writes; `None` when it is not installed.
+    pub(crate) fn receiving() -> Option<Self> {
+        Self::launch(
+            &[],
+            "--web.enable-remote-write-receiver --enable-feature=native-histograms",
+        )
+    }
+
+    /// Where it takes remote writes.
+    pub(crate) fn write_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+    }
+
+    fn launch(targets: &[u16], flags: &str) -> Option<Self> {
         let program = installed("prometheus")?;
         let (folder, port) = (Folder::new(), free_port());
         let targets: Vec<String> = targets
@@ -95,6 +175,7 @@ impl Prometheus {
         folder.write("prometheus.yml", config);
         let mut process = Launch::program(program, folder.path())
             .words("--config.file=prometheus.yml --storage.tsdb.path=data --log.level=warn")
+            .words(flags)
             .args([format!("--web.listen-address=127.0.0.1:{port}")])
             .start();
         process.until("readiness of Prometheus", |_| {
@@ -111,14 +192,7 @@ impl Prometheus {
     /// The value of an expression that has one value at most.
     #[track_caller]
     pub(crate) fn value(&self, expression: &str) -> Option<f64> {
-        let encoded: String = expression
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
-                _ => format!("%{byte:02X}"),
-            })
-            .collect();
-        let path = format!("/api/v1/query?query={encoded}");
+        let path = format!("/api/v1/query?query={}", escape(expression));
         let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
         assert_eq!(reply.status, 200, "{}", reply.body);
         let answer = reply.json();

@@ -1,8 +1,11 @@
 //! What the tests of all outputs share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
-use super::OutputContext;
+use super::{OutputContext, OutputLog};
 use crate::{
     Batch, Definitions, MetricId, Recorder, Registry, TagTable, ThresholdSpec, Thresholds, builtin,
 };
@@ -53,6 +56,20 @@ impl Run {
     ) {
         let tags = self.context.tags.intern(tags);
         self.shard.record(metric, tags, value, time);
+    }
+
+    /// Keeps what outputs say from here on, as `message field=value field=value`.
+    pub(super) fn listen(&mut self) -> Arc<Mutex<Vec<String>>> {
+        let said: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = said.clone();
+        self.context.log = OutputLog::new(move |_, message, fields| {
+            let mut line = message.to_owned();
+            for (name, value) in fields {
+                line.extend([" ", name, "=", value]);
+            }
+            kept.lock().unwrap().push(line);
+        });
+        said
     }
 
     /// A batch of `samples` samples of one series.

@@ -4,12 +4,22 @@
 //! bounded queue, drops and counts what does not fit, and says at the end what was lost.
 //! Prometheus is not one of them, because it is asked instead of told: see [`prometheus`].
 
+mod client;
 mod csv;
 mod file;
 #[cfg(test)]
 mod fixture;
+mod influxdb;
 mod json;
+mod opentelemetry;
+#[cfg(test)]
+mod otlp;
 pub mod prometheus;
+mod proto;
+mod push;
+#[cfg(test)]
+mod receiver;
+mod remote_write;
 mod settings;
 
 use std::{
@@ -59,6 +69,8 @@ pub struct OutputContext {
     pub env: Arc<BTreeMap<String, String>>,
     /// What the config file says of outputs, by their type.
     pub collectors: Arc<Map<String, Value>>,
+    /// Whether trends go to Prometheus as native histograms.
+    pub native_histograms: bool,
     /// Where to say what happens while the run goes on.
     pub log: OutputLog,
 }
@@ -77,6 +89,7 @@ impl OutputContext {
             system_tags: Arc::default(),
             env: Arc::default(),
             collectors: Arc::default(),
+            native_histograms: false,
             log: OutputLog::new(|_, _, _| {}),
         }
     }
@@ -103,7 +116,6 @@ impl OutputLog {
         Self(Arc::new(say))
     }
 
-    #[allow(dead_code, reason = "outputs that push say something")]
     pub(crate) fn say(&self, severity: Severity, message: &str, fields: &[(&str, &str)]) {
         (self.0)(severity, message, fields);
     }
@@ -128,4 +140,11 @@ pub struct OutputKind {
 }
 
 /// Every output that is told about samples.
-pub const OUTPUTS: &[OutputKind] = &[csv::KIND, json::KIND];
+pub const OUTPUTS: &[OutputKind] = &[
+    csv::KIND,
+    opentelemetry::OLD_KIND,
+    remote_write::KIND,
+    influxdb::KIND,
+    json::KIND,
+    opentelemetry::KIND,
+];

@@ -374,21 +374,29 @@ fn help(metric: &str) -> Option<&'static str> {
     })
 }
 
-fn labels_of(tags: &TagSet) -> Labels {
+/// Tags as labels with legal names; tags with one of the reserved names get another one.
+pub(super) fn label_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(String, &'a str)> {
     let mut pairs: Vec<(String, &str)> = Vec::with_capacity(tags.len() + 1);
     for (key, value) in tags.iter() {
-        let mut name = label_name(key);
+        let mut name = label_name(key, reserved);
         let taken =
             |name: &str| pairs.iter().any(|(taken, _)| taken == name) || tags.get(name).is_some();
         // `a b` and `a_b` are two tags, and must stay two labels: the legal one keeps its name.
         if name != key && taken(&name) {
             name = (2..)
-                .map(|number| label_name(&format!("{name}_{number}")))
+                .map(|number| label_name(&format!("{name}_{number}"), reserved))
                 .find(|name| !taken(name))
                 .unwrap_or(name);
         }
         pairs.push((name, value));
     }
+    pairs.sort();
+    pairs
+}
+
+fn labels_of(tags: &TagSet) -> Labels {
+    // Those that Prometheus adds to the lines of histograms and summaries.
+    let mut pairs = label_pairs(tags, &["le", "quantile"]);
     // The extension always has it, and its dashboards select it.
     if !pairs.iter().any(|(name, _)| name == "tls_version") {
         pairs.push(("tls_version".to_owned(), ""));
@@ -422,7 +430,7 @@ fn push_label(out: &mut String, name: &str, value: &str) {
 }
 
 /// A tag's name as a label: `[a-zA-Z_][a-zA-Z0-9_]*`, and none that Prometheus keeps for itself.
-fn label_name(tag: &str) -> String {
+fn label_name(tag: &str, reserved: &[&str]) -> String {
     let mut name: String = tag
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -430,7 +438,7 @@ fn label_name(tag: &str) -> String {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         name.insert(0, '_');
     }
-    if name == "le" || name == "quantile" || name.starts_with("__") {
+    if reserved.contains(&name.as_str()) || name.starts_with("__") {
         name.insert_str(0, "tag_");
     }
     name

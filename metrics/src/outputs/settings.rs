@@ -1,7 +1,5 @@
 //! The settings of an output, from the config file, the environment and its argument.
 
-#![allow(dead_code, reason = "most kinds of values come with outputs that push")]
-
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;

@@ -26,10 +26,11 @@ use crate::{
     exit::{Failure, code},
     logging::Level,
     measure::Measurements,
-    network,
+    memory, network,
     options::{ConfigFile, OptionError, Options, Scenario},
     outputs::{Scrape, Wanted},
     process::Outside,
+    results::ResultDir,
     scheduler::{PATIENCE, Schedule, run_lifecycle, script_failure},
     signals::{Phase, Trap},
     state::RunState,
@@ -45,7 +46,13 @@ use crate::{
 const WORKERS: &str = "VOLLEY_WORKERS";
 /// How long an output may take to write what it still has.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the summary waits for that after a signal: whoever sent it will not wait for ever
+/// (`docker stop` waits for ten seconds).
+const SUMMARY_PATIENCE: Duration = Duration::from_secs(6);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The outputs on their way to the end: what they could not write.
+type Closing = tokio::task::JoinHandle<Vec<String>>;
 
 /// Runs a test; answers the exit code. `find` finds the script.
 pub(super) fn run(
@@ -61,20 +68,66 @@ pub(super) fn run(
     let (control, requests) = RunControl::new(state.clone());
     // Before anything that may take long: a probe has to find it.
     let api = serve_api(outside, &control)?;
-    let file = config_file(outside)?;
-    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
-    let found = find(&args.script, &args.runtime, &system_env(outside))?;
-    let loaded = Loaded::load(found, &state)?;
-    let linger = args.linger.or(file.linger).unwrap_or(false);
-    let test = Test::build(
-        args, outside, loaded, file, wanted, &state, &control, linger,
-    )?;
+    if api.is_some() {
+        state.expect_steering();
+    }
+    let mut results = None;
+    let prepared = args
+        .result_dir
+        .as_deref()
+        .map(ResultDir::open)
+        .transpose()
+        .and_then(|opened| {
+            results = opened;
+            prepare(args, outside, find, &state, &control)
+        });
+    let test = match prepared {
+        Ok(test) => test,
+        Err(failure) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(system)?;
+            if let Some(results) = &results {
+                complain_of_results(outside, &results.save(failure.code, None));
+            }
+            let failure = runtime.block_on(state.hold(failure));
+            // Whoever resumed it gets an answer.
+            if let Some(server) = api {
+                server.shutdown();
+            }
+            return Err(failure);
+        }
+    };
     trap.enter(Phase::Running);
-    let code = test.go(&trap, requests);
+    let code = test.go(&trap, requests, results.as_ref());
     if let Some(server) = api {
         server.shutdown();
     }
     code
+}
+
+fn complain_of_results(outside: &Outside, problems: &[String]) {
+    for problem in problems {
+        let text = format!("--result-dir: {problem}");
+        outside.logger.log(Level::Error, &text, &[]);
+    }
+}
+
+/// Everything before the first VU.
+fn prepare<'a>(
+    args: &'a cli::Run,
+    outside: &'a Outside,
+    find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
+    state: &Arc<RunState>,
+    control: &RunControl,
+) -> Result<Test<'a>, Failure> {
+    let file = config_file(outside)?;
+    let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
+    let found = find(&args.script, &args.runtime, &system_env(outside))?;
+    let loaded = Loaded::load(found, state)?;
+    let linger = args.linger.or(file.linger).unwrap_or(false);
+    Test::build(args, outside, loaded, file, wanted, state, control, linger)
 }
 
 /// `K6_PAUSED` as far as it can be understood; what it is wrong with it is told with the others.
@@ -158,7 +211,13 @@ impl<'a> Test<'a> {
         let thresholds = consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
-        let settings = Arc::new(settings(&resolved.options)?);
+        let native_histograms = has_feature(args, NATIVE_HISTOGRAMS);
+        let mut settings = settings(&resolved.options)?;
+        if native_histograms {
+            let tag = ("k6_feature_native_histograms".to_owned(), "true".to_owned());
+            settings.run_tags.push(tag);
+        }
+        let settings = Arc::new(settings);
         let has_thresholds = !thresholds.is_empty();
 
         state.pause_by_option(resolved.options.paused.unwrap_or(false));
@@ -187,6 +246,7 @@ impl<'a> Test<'a> {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
             collectors: Arc::new(file.collectors),
+            native_histograms,
             log: output_log(outside),
             ..OutputContext::new(
                 loaded.registry.clone(),
@@ -249,6 +309,9 @@ impl<'a> Test<'a> {
             teardown: loaded.exports.has("teardown") && !options.no_teardown.unwrap_or(false),
             setup_timeout: timeout(options.setup_timeout),
             teardown_timeout: timeout(options.teardown_timeout),
+            memory: memory::limit(|name| outside.var(name))
+                .map_err(|text| Failure::new(code::OTHER, text))?,
+            start_at: args.start_at,
         };
         let subject = Subject {
             state: state.clone(),
@@ -276,6 +339,7 @@ impl<'a> Test<'a> {
         mut self,
         trap: &Trap,
         requests: mpsc::UnboundedReceiver<LifecycleRequest>,
+        results: Option<&ResultDir>,
     ) -> Result<u8, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -304,7 +368,7 @@ impl<'a> Test<'a> {
                 }
                 trap.called().await;
             }
-            let snapshot = self.finish(&mut outcome).await;
+            let (snapshot, closing) = self.finish(&mut outcome, signalled || self.linger).await;
             // A scrape from here on has the final values, also one during handleSummary.
             let scrapes = self.scrape.as_ref().map_or(0, Scrape::begun);
             if self.args.runtime.summary_mode != SummaryMode::Disabled {
@@ -315,6 +379,16 @@ impl<'a> Test<'a> {
             display.last();
             answering.abort();
             let code = self.verdict(outcome);
+            if let (Some(results), Ok(code)) = (results, &code) {
+                let options = self.summary_options();
+                let setup_data = self.state.setup_json();
+                let data = self.summary_data(&snapshot, &options, setup_data.as_deref());
+                let problems = results.save(*code, Some((&snapshot, &data)));
+                complain_of_results(self.outside, &problems);
+            }
+            if let Some(closing) = closing {
+                self.complain(closing.await);
+            }
             self.outside.logger.flush(SECOND);
             if let Some(scrape) = self.scrape.take() {
                 if let Some(limit) = scrape.patience(scrapes, signalled) {
@@ -388,8 +462,13 @@ impl<'a> Test<'a> {
         }
     }
 
-    /// Gathers what is still on its way, judges the thresholds a last time, closes the outputs.
-    async fn finish(&self, outcome: &mut Result<(), Failure>) -> Arc<Snapshot> {
+    /// Gathers what is still on its way, judges the thresholds a last time, closes the outputs. In
+    /// a `hurry` those that are slow to end are handed back, to be waited for after the summary.
+    async fn finish(
+        &self,
+        outcome: &mut Result<(), Failure>,
+        hurry: bool,
+    ) -> (Arc<Snapshot>, Option<Closing>) {
         let schedule = &self.schedule;
         schedule.workers.flush(PATIENCE).await;
         let run = self.state.run_duration();
@@ -412,21 +491,38 @@ impl<'a> Test<'a> {
         }
         let measurements = schedule.measurements.clone();
         // Beside this thread: a full disk may take its time, a second signal must not.
-        let closing =
+        let mut closing =
             tokio::task::spawn_blocking(move || measurements.finish_outputs(OUTPUT_PATIENCE));
-        for problem in closing.await.unwrap_or_default() {
-            self.state.error(&problem);
-        }
+        let limit = match hurry {
+            true => SUMMARY_PATIENCE,
+            false => OUTPUT_PATIENCE + SECOND,
+        };
+        let closing = match tokio::time::timeout(limit, &mut closing).await {
+            Ok(problems) => {
+                self.complain(problems);
+                None
+            }
+            Err(_) => Some(closing),
+        };
         let snapshot = schedule.measurements.snapshot(run).await;
         // The collector only ends by a panic, which has been reported where it happened.
-        snapshot.unwrap_or_else(|| {
+        let snapshot = snapshot.unwrap_or_else(|| {
             Arc::new(Snapshot {
                 metrics: Vec::new(),
                 root_group: volley_metrics::Group::default(),
                 checks: Vec::new(),
                 run_seconds: run.as_secs_f64(),
             })
-        })
+        });
+        (snapshot, closing)
+    }
+
+    /// Says what outputs could not write.
+    fn complain(&self, problems: Result<Vec<String>, tokio::task::JoinError>) {
+        // Their closing only fails by a panic, which has been reported where it happened.
+        for problem in problems.unwrap_or_default() {
+            self.state.error(&problem);
+        }
     }
 
     /// Calls `handleSummary`, prints the summary, writes the files.
@@ -646,19 +742,29 @@ fn write(entry: &SummaryEntry) -> Result<(), String> {
     })
 }
 
+const MERGE_RUN_TAGS: &str = "merge-run-tags";
+const NATIVE_HISTOGRAMS: &str = "native-histograms";
+
 /// Whether tags are merged; unknown features are complained of.
 fn features(args: &cli::Run, outside: &Outside) -> bool {
-    const MERGE_RUN_TAGS: &str = "merge-run-tags";
-    for name in args.features.iter().filter(|name| *name != MERGE_RUN_TAGS) {
-        let known = ["freeze-env", "native-histograms"].contains(&name.as_str());
-        let text = if known {
+    let supported = [MERGE_RUN_TAGS, NATIVE_HISTOGRAMS];
+    for name in args
+        .features
+        .iter()
+        .filter(|name| !supported.contains(&name.as_str()))
+    {
+        let text = if name == "freeze-env" {
             format!("the feature '{name}' is not supported by this version of Volley")
         } else {
             format!("unknown feature '{name}'")
         };
         outside.logger.log(Level::Error, &text, &[]);
     }
-    args.features.iter().any(|name| name == MERGE_RUN_TAGS)
+    has_feature(args, MERGE_RUN_TAGS)
+}
+
+fn has_feature(args: &cli::Run, feature: &str) -> bool {
+    args.features.iter().any(|name| name == feature)
 }
 
 /// The names of the system tags that are on.

@@ -2,6 +2,7 @@
 
 mod errors;
 mod layers;
+mod parts;
 mod vectors;
 mod views;
 

@@ -240,8 +240,58 @@ fn values_beyond_128_bits_are_refused() {
     }
 }
 
+#[test]
+fn an_instance_finds_its_part_in_the_environment() {
+    let of = |pairs: &[(&str, &str)]| {
+        of_instance(&|name| {
+            let found = pairs.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    };
+    let (segment, sequence) =
+        of(&[("VOLLEY_INSTANCES", "3"), ("JOB_COMPLETION_INDEX", "1")]).expect("a part");
+    assert_eq!(segment, Segment::parse("1/3:2/3").expect("a segment"));
+    assert_eq!(
+        sequence,
+        Sequence::parse("0,1/3,2/3,1").expect("a sequence")
+    );
+    let (segment, sequence) = of(&[
+        ("VOLLEY_INSTANCES", "1"),
+        ("VOLLEY_INSTANCE", "0"),
+        ("JOB_COMPLETION_INDEX", "7"),
+    ])
+    .expect("the whole");
+    assert_eq!(segment, Segment::WHOLE);
+    assert_eq!(sequence, Sequence::parse("0,1").expect("a sequence"));
+    for (pairs, problem) in [
+        (
+            &[("VOLLEY_INSTANCE", "0")][..],
+            "VOLLEY_INSTANCES is not set",
+        ),
+        (
+            &[("VOLLEY_INSTANCES", "2")][..],
+            "neither VOLLEY_INSTANCE nor",
+        ),
+        (
+            &[("VOLLEY_INSTANCES", "2"), ("VOLLEY_INSTANCE", "2")][..],
+            "this is instance 2, but VOLLEY_INSTANCES is 2",
+        ),
+        (
+            &[("VOLLEY_INSTANCES", "0"), ("VOLLEY_INSTANCE", "0")][..],
+            "the load cannot be split so",
+        ),
+        (
+            &[("VOLLEY_INSTANCES", "two"), ("VOLLEY_INSTANCE", "0")][..],
+            "has to be a whole number, not 'two'",
+        ),
+    ] {
+        let error = of(pairs).expect_err(problem);
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
 /// Rising points of small denominators, from 0 to 1.
-fn sequences() -> impl Strategy<Value = Sequence> {
+pub(crate) fn sequences() -> impl Strategy<Value = Sequence> {
     prop::collection::btree_set((1_i128..60).prop_flat_map(|d| (0..d, Just(d))), 0..6).prop_map(
         |points| {
             let mut points: Vec<Ratio> = points

@@ -8,12 +8,15 @@ mod webcrypto;
 
 use std::rc::Rc;
 
-use rquickjs::{
-    Ctx, Object, Result as JsResult, Value,
-    object::{Accessor, Property},
-};
+use rquickjs::{Ctx, Object, Result as JsResult, Value, object::Property};
 
-use crate::{json, modules::timers, state::VuState};
+use crate::{
+    engine::{self, LazyGlobals},
+    json,
+    modules::timers,
+    state::VuState,
+    vu::state_of,
+};
 
 /// Names the engine defines that the reference does not have, and that libraries look for.
 const ABSENT: [&str; 8] = [
@@ -27,47 +30,92 @@ const ABSENT: [&str; 8] = [
     "Iterator",
 ];
 
+/// What is made when a script first looks at it.
+const LAZY: &[LazyGlobals] = &[
+    LazyGlobals {
+        names: &["console"],
+        make: |ctx| console::install(ctx, &state_of(ctx)),
+    },
+    LazyGlobals {
+        names: &["setTimeout", "setInterval", "clearTimeout", "clearInterval"],
+        make: |ctx| timers::install(&ctx.globals()),
+    },
+    LazyGlobals {
+        names: &["open"],
+        make: |ctx| open::install(ctx, &state_of(ctx)),
+    },
+    LazyGlobals {
+        names: &["crypto"],
+        make: |ctx| define(ctx, "crypto", webcrypto::crypto(ctx)?),
+    },
+    LazyGlobals {
+        names: &["TextDecoder"],
+        make: |ctx| define(ctx, "TextDecoder", text_coders::decoder(ctx)?),
+    },
+    LazyGlobals {
+        names: &["TextEncoder"],
+        make: |ctx| define(ctx, "TextEncoder", text_coders::encoder(ctx)?),
+    },
+    LazyGlobals {
+        names: &["Date"],
+        make: engine::add_date,
+    },
+    LazyGlobals {
+        names: &["Map", "Set", "WeakMap", "WeakSet"],
+        make: engine::add_collections,
+    },
+    LazyGlobals {
+        names: &[
+            "ArrayBuffer",
+            "BigInt64Array",
+            "BigUint64Array",
+            "DataView",
+            "Float16Array",
+            "Float32Array",
+            "Float64Array",
+            "Int16Array",
+            "Int32Array",
+            "Int8Array",
+            "Uint16Array",
+            "Uint32Array",
+            "Uint8Array",
+            "Uint8ClampedArray",
+        ],
+        make: |ctx| {
+            engine::add_typed_arrays(ctx)?;
+            remove_absent(ctx)
+        },
+    },
+];
+
 /// Puts everything there, before the script's modules run.
 pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> {
+    let globals = ctx.globals();
+    remove_absent(ctx)?;
+    engine::install_lazy_globals(ctx, LAZY)?;
+    globals.set("__VU", state.id as f64)?;
+    globals.set("__ITER", Value::new_undefined(ctx.clone()))?;
+    if state.script.extended() {
+        globals.set("global", globals.clone())?;
+    }
+    env::install(ctx, state, &[])
+}
+
+/// Defines a global like any other.
+fn define<'js>(ctx: &Ctx<'js>, name: &str, value: Value<'js>) -> JsResult<()> {
+    let property = Property::from(value);
+    let property = property.configurable().enumerable().writable();
+    ctx.globals().prop(name, property)
+}
+
+fn remove_absent(ctx: &Ctx<'_>) -> JsResult<()> {
     let globals = ctx.globals();
     for name in ABSENT {
         if globals.contains_key(name)? {
             globals.remove(name)?;
         }
     }
-    globals.set("__VU", state.id as f64)?;
-    globals.set("__ITER", Value::new_undefined(ctx.clone()))?;
-    if state.script.extended() {
-        globals.set("global", globals.clone())?;
-    }
-    env::install(ctx, state, &[])?;
-    console::install(ctx, state)?;
-    open::install(ctx, state)?;
-    lazily(ctx, "crypto", webcrypto::crypto)?;
-    lazily(ctx, "TextDecoder", text_coders::decoder)?;
-    lazily(ctx, "TextEncoder", text_coders::encoder)?;
-    timers::install(&globals)
-}
-
-/// Defines a global that is made when a script first looks at it: most VUs never do.
-fn lazily<'js>(
-    ctx: &Ctx<'js>,
-    name: &'static str,
-    make: fn(&Ctx<'js>) -> JsResult<Value<'js>>,
-) -> JsResult<()> {
-    let settle = move |ctx: &Ctx<'js>, value: Value<'js>| {
-        let property = Property::from(value);
-        let globals = ctx.globals();
-        globals.prop(name, property.configurable().enumerable().writable())
-    };
-    let get = move |ctx: Ctx<'js>| {
-        let value = make(&ctx)?;
-        settle(&ctx, value.clone())?;
-        Ok::<_, rquickjs::Error>(value)
-    };
-    let set = move |ctx: Ctx<'js>, value: Value<'js>| settle(&ctx, value);
-    ctx.globals()
-        .prop(name, Accessor::new(get, set).configurable().enumerable())
+    Ok(())
 }
 
 /// The name that the reference's messages give the type of a value.

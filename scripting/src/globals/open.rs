@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use rquickjs::{
-    ArrayBuffer, Coerced, Ctx, Function, IntoJs, Result as JsResult, Value, function::Opt,
-};
+use rquickjs::{Coerced, Ctx, Function, IntoJs, Result as JsResult, Value, function::Opt};
 
 use crate::{
     engine, error,
@@ -48,7 +46,7 @@ fn open_file<'js>(
     let url = loader::join(&folder, path);
     let local = url.trim_start_matches("file://");
     match state.script.files().read(&url) {
-        Ok(content) if binary => ArrayBuffer::new_copy(ctx.clone(), &content[..])?.into_js(ctx),
+        Ok(content) if binary => engine::array_buffer(ctx, &content[..])?.into_js(ctx),
         Ok(content) => engine::js_string(ctx, &content)?.into_js(ctx),
         Err(problem) => {
             let text = match problem {

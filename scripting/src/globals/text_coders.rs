@@ -1,14 +1,17 @@
 //! `TextEncoder` and `TextDecoder`: UTF-8, and UTF-16 for reading.
 
 use rquickjs::{
-    Class, Coerced, Ctx, Exception, Function, IntoJs, Object, Result as JsResult, TypedArray,
-    Value,
+    Class, Coerced, Ctx, Exception, Function, IntoJs, Object, Result as JsResult, Value,
     class::{JsClass, Readable, Writable},
     function::{Constructor, Opt, This},
     object::Accessor,
 };
 
-use crate::{binary, engine::Native, error};
+use crate::{
+    binary,
+    engine::{self, Native},
+    error,
+};
 
 /// The class `TextEncoder`.
 pub(crate) fn encoder<'js>(ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
@@ -43,7 +46,7 @@ impl<'js> JsClass<'js> for Native<Encoder> {
         let encode = |ctx: Ctx<'js>, text: Opt<Value<'js>>| {
             let text = text.0.filter(|t| !t.is_undefined() && !t.is_null());
             let text = text.map_or_else(String::new, |text| error::to_text(&text));
-            TypedArray::<u8>::new(ctx, text.into_bytes())
+            engine::byte_array(&ctx, text)
         };
         let encode = Function::new(ctx.clone(), encode)?;
         prototype.set("encode", encode.with_name("encode")?)?;

@@ -11,7 +11,7 @@ use rquickjs::{
 };
 
 use super::export_all;
-use crate::{engine, error, json, state::VuState, vu::state_of};
+use crate::{engine, error, state::VuState, vu::state_of};
 
 /// The elements of a shared array. `None` for what JSON has no text for.
 pub(crate) type Shared = Vec<Option<Box<str>>>;
@@ -67,7 +67,7 @@ fn shared_array<'js>(
             "a function is expected as the second argument of SharedArray's constructor",
         ));
     };
-    if json::class_of(ctx, make) == "AsyncFunction" {
+    if engine::is_async_function(make) {
         return Err(error::throw(
             ctx,
             "SharedArray constructor does not support async functions as second argument",

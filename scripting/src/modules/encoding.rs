@@ -5,7 +5,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD},
 };
 use rquickjs::{
-    ArrayBuffer, Ctx, Function, IntoJs, Object, Result as JsResult, Value,
+    Ctx, Function, IntoJs, Object, Result as JsResult, Value,
     function::Opt,
     module::{Declarations, Exports, ModuleDef},
 };
@@ -81,7 +81,7 @@ fn b64decode<'js>(
     if string_argument(format.0) == "s" {
         engine::js_string(&ctx, &bytes)?.into_js(&ctx)
     } else {
-        ArrayBuffer::new(ctx.clone(), bytes)?.into_js(&ctx)
+        engine::array_buffer(&ctx, bytes)?.into_js(&ctx)
     }
 }
 

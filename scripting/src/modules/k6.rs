@@ -6,14 +6,14 @@ use std::{
 };
 
 use rquickjs::{
-    Coerced, Ctx, Filter, Function, Module, Object, Result as JsResult, Value,
+    Atom, Coerced, Ctx, Filter, Function, Module, Object, Result as JsResult, Value,
     function::{Opt, This},
     module::{Declarations, Declared, Exports, ModuleDef},
 };
 use volley_metrics::builtin;
 
 use super::{export_all, metrics::tag_pairs, random, string_argument};
-use crate::{engine, error, json, state::VuState, vu::state_of};
+use crate::{engine, error, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["check", "fail", "group", "randomSeed", "sleep"];
 
@@ -109,11 +109,6 @@ fn sleep(ctx: &Ctx<'_>, state: &VuState, seconds: f64) -> JsResult<()> {
     state.guard(ctx)
 }
 
-/// Whether a function is `async`, which check and group refuse.
-fn is_async(function: &Object<'_>) -> bool {
-    json::class_of(function.ctx(), function) == "AsyncFunction"
-}
-
 fn check<'js>(
     ctx: &Ctx<'js>,
     state: &Rc<VuState>,
@@ -153,9 +148,9 @@ fn check<'js>(
         return Ok(true);
     };
     let mut all = true;
-    for key in sets.own_keys::<rquickjs::String<'js>>(Filter::new().string().enum_only()) {
+    for key in sets.own_keys::<Atom<'js>>(Filter::new().string().enum_only()) {
         let key = key?;
-        let name = engine::rust_string(&key);
+        let name = engine::atom_string(&key);
         let verdict: Value<'js> = sets.get(key)?;
         if name.contains("::") {
             return Err(error::throw(
@@ -165,7 +160,7 @@ fn check<'js>(
         }
         let passed = match verdict.as_function() {
             Some(function) => {
-                if is_async(function) {
+                if engine::is_async_function(&verdict) {
                     return Err(error::throw(
                         ctx,
                         "the built-in check() does not support async functions as arguments. Use the JavaScript utils library as a replacement. Refer to https://grafana.com/docs/k6/latest/javascript-api/jslib/utils/check/ for more info",
@@ -230,7 +225,7 @@ fn group<'js>(
             "group() requires a callback as a second argument",
         ));
     };
-    if is_async(body) {
+    if engine::is_async_function(body) {
         return Err(error::throw(
             ctx,
             "group() does not support async functions as arguments, please see https://grafana.com/docs/k6/latest/javascript-api/k6/group/ for more info",

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Instant};
 
 use rquickjs::{
-    Coerced, Ctx, Exception, Filter, Function, Object, Result as JsResult, Value,
+    Atom, Coerced, Ctx, Exception, Filter, Function, Object, Result as JsResult, Value,
     function::Opt,
     module::{Declarations, Exports, ModuleDef},
     object::Property,
@@ -201,9 +201,9 @@ pub(crate) fn tag_pairs(tags: &Value<'_>) -> Result<Vec<(String, String)>, Strin
         });
     };
     let mut pairs = Vec::new();
-    for key in object.own_keys::<rquickjs::String<'_>>(Filter::new().string().enum_only()) {
+    for key in object.own_keys::<Atom<'_>>(Filter::new().string().enum_only()) {
         let key = key.map_err(|e| e.to_string())?;
-        let name = engine::rust_string(&key);
+        let name = engine::atom_string(&key);
         let value: Value<'_> = object.get(key).map_err(|e| e.to_string())?;
         match tag_value(&value) {
             Some(text) => pairs.push((name, text)),

@@ -22,6 +22,7 @@ impl Compared {
 
     #[track_caller]
     fn at_least(&self, count: usize) {
+        println!("{} values of ramping.json compared", self.0);
         assert!(self.0 >= count, "only {} values were compared", self.0);
     }
 }

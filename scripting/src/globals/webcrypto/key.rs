@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use rquickjs::{
-    Class, Ctx, Object, Result as JsResult, TypedArray, Value,
+    Class, Ctx, Object, Result as JsResult, Value,
     class::{JsClass, Readable},
     function::Constructor,
     object::Property,
@@ -16,7 +16,7 @@ use super::{
     problem::Problem,
     rsa_keys,
 };
-use crate::engine::Native;
+use crate::engine::{self, Native};
 
 /// What a key is made of.
 pub(super) enum Material {
@@ -500,7 +500,7 @@ pub(super) fn object<'js>(ctx: &Ctx<'js>, key: Key) -> JsResult<Value<'js>> {
 fn rsa_algorithm(algorithm: &Object<'_>, key: &rsa::PublicKey) -> JsResult<()> {
     algorithm.set("modulusLength", rsa_keys::bits(key))?;
     let [_, exponent] = rsa_keys::public_parts(key);
-    let exponent = TypedArray::<u8>::new(algorithm.ctx().clone(), exponent)?;
+    let exponent = engine::byte_array(algorithm.ctx(), exponent)?;
     algorithm.set("publicExponent", exponent)
 }
 

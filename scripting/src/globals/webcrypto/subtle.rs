@@ -6,8 +6,8 @@
 use std::{rc::Rc, sync::Arc};
 
 use rquickjs::{
-    ArrayBuffer, Coerced, Ctx, Function, IntoJs, Object, Persistent, Promise, Result as JsResult,
-    Value, function::Rest,
+    Coerced, Ctx, Function, IntoJs, Object, Persistent, Promise, Result as JsResult, Value,
+    function::Rest,
 };
 
 use super::{
@@ -172,7 +172,7 @@ fn start<'js>(
 
 fn to_js<'js>(ctx: &Ctx<'js>, outcome: Outcome) -> JsResult<Value<'js>> {
     match outcome {
-        Outcome::Bytes(bytes) => ArrayBuffer::new(ctx.clone(), bytes)?.into_js(ctx),
+        Outcome::Bytes(bytes) => engine::array_buffer(ctx, bytes)?.into_js(ctx),
         Outcome::Verdict(verdict) => verdict.into_js(ctx),
         Outcome::Key(key) => key::object(ctx, *key),
         Outcome::Pair(pair) => {

@@ -17,7 +17,7 @@ use rquickjs::{
 
 use self::hash::{ALGORITHMS, Algorithm, Running};
 use super::{export_all, string_argument};
-use crate::{binary, error};
+use crate::{binary, engine, error};
 
 /// What is there beside a function for each algorithm.
 const NAMES: &[&str] = &[
@@ -122,7 +122,7 @@ fn random_bytes<'js>(ctx: Ctx<'js>, size: Opt<Coerced<f64>>) -> JsResult<ArrayBu
     }
     let mut bytes = vec![0u8; size as usize];
     getrandom::fill(&mut bytes).map_err(|problem| error::throw(&ctx, &problem.to_string()))?;
-    ArrayBuffer::new(ctx, bytes)
+    engine::array_buffer(&ctx, bytes)
 }
 
 fn find<'js>(ctx: &Ctx<'js>, name: Option<Value<'js>>) -> JsResult<&'static Algorithm> {
@@ -172,7 +172,7 @@ fn output<'js>(
         "base64" => BASE64_STANDARD.encode(hash),
         "base64url" => BASE64_URL_SAFE.encode(hash),
         "base64rawurl" => BASE64_URL_SAFE_NO_PAD.encode(hash),
-        "binary" => return ArrayBuffer::new(ctx.clone(), hash)?.into_js(ctx),
+        "binary" => return engine::array_buffer(ctx, hash)?.into_js(ctx),
         _ => {
             let text = format!("invalid output encoding: {encoding}");
             return Err(error::throw(ctx, &text));

@@ -3,9 +3,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use rquickjs::{
-    Array, ArrayBuffer, Ctx, Function, IntoJs, Object, Result as JsResult, Value, function::Opt,
-};
+use rquickjs::{Array, Ctx, Function, IntoJs, Object, Result as JsResult, Value, function::Opt};
 use volley_net as net;
 
 use super::{
@@ -347,7 +345,7 @@ impl Response {
             Body::Null => return Ok(Value::new_null(ctx.clone())),
         };
         match self.kind {
-            ResponseType::Binary => ArrayBuffer::new_copy(ctx.clone(), &received[..])?.into_js(ctx),
+            ResponseType::Binary => engine::array_buffer(ctx, &received[..])?.into_js(ctx),
             _ => engine::js_string(ctx, &received)?.into_js(ctx),
         }
     }
