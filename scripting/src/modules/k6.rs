@@ -6,9 +6,9 @@ use std::{
 };
 
 use rquickjs::{
-    Atom, Coerced, Ctx, Filter, Function, Module, Object, Result as JsResult, Value,
+    Atom, Coerced, Ctx, Filter, Function, Object, Result as JsResult, Value,
     function::{Opt, This},
-    module::{Declarations, Declared, Exports, ModuleDef},
+    module::{Declarations, Exports, ModuleDef},
 };
 use volley_metrics::builtin;
 
@@ -16,12 +16,6 @@ use super::{export_all, metrics::tag_pairs, random, string_argument};
 use crate::{engine, error, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["check", "fail", "group", "randomSeed", "sleep"];
-
-/// Declares the module. No script runs between that and the first module's evaluation.
-pub(crate) fn declare<'js>(ctx: &Ctx<'js>, name: &str) -> JsResult<Module<'js, Declared>> {
-    random::install(ctx)?;
-    Module::declare_def::<K6, _>(ctx.clone(), name)
-}
 
 /// The module `k6`.
 pub(crate) struct K6;
@@ -84,10 +78,14 @@ impl ModuleDef for K6 {
         let vu = state.clone();
         module.set(
             "randomSeed",
-            Function::new(ctx.clone(), move |seed: Opt<Coerced<f64>>| {
-                // NaN becomes 0, as what is no number does in k6.
-                vu.random.seed(seed.0.map_or(0.0, |seed| seed.0) as i64);
-            })?
+            Function::new(
+                ctx.clone(),
+                move |ctx: Ctx<'js>, seed: Opt<Coerced<f64>>| {
+                    // NaN becomes 0, as what is no number does in k6.
+                    vu.random.seed(seed.0.map_or(0.0, |seed| seed.0) as i64);
+                    random::install(&ctx)
+                },
+            )?
             .with_name("randomSeed")?,
         )?;
         export_all(exports, &module, NAMES)

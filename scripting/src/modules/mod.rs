@@ -29,10 +29,7 @@ pub(crate) struct Module {
 
 /// Every module there is.
 const MODULES: &[Module] = &[
-    Module {
-        name: "k6",
-        declare: k6::declare,
-    },
+    row::<k6::K6>("k6"),
     row::<crypto::Crypto>("k6/crypto"),
     row::<crypto::x509::X509>("k6/crypto/x509"),
     row::<data::Data>("k6/data"),
