@@ -316,6 +316,11 @@ impl Logger {
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
+    fn has_secrets(&self) -> bool {
+        let known = self.redacted.read().unwrap_or_else(PoisonError::into_inner);
+        !known.is_empty()
+    }
+
     /// The text without secrets.
     fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let known = self.redacted.read().unwrap_or_else(PoisonError::into_inner);
@@ -347,13 +352,19 @@ impl Logger {
         message: &str,
         fields: &[(&str, &str)],
     ) {
-        let clean: Vec<(&str, Cow<'_, str>)> = fields
-            .iter()
-            .map(|(key, value)| (*key, self.clean(value)))
-            .collect();
-        let fields: Vec<(&str, &str)> = clean.iter().map(|(key, value)| (*key, &**value)).collect();
-        let message = self.clean(message);
-        let line = layout.line(now(), self.start.elapsed(), level, &message, &fields);
+        let line = |message: &str, fields: &[(&str, &str)]| {
+            layout.line(now(), self.start.elapsed(), level, message, fields)
+        };
+        let line = if self.has_secrets() {
+            let clean: Vec<_> = fields
+                .iter()
+                .map(|(key, value)| (*key, self.clean(value)))
+                .collect();
+            let fields: Vec<_> = clean.iter().map(|(key, value)| (*key, &**value)).collect();
+            line(&self.clean(message), &fields)
+        } else {
+            line(message, fields)
+        };
         sink.push(line.as_bytes(), |lost| self.notice(layout, lost));
     }
 

@@ -49,8 +49,11 @@ impl Host for Notes {
         Some("{\"scenarios\":{},\"vus\":null}".into())
     }
 
-    /// Takes a moment, and knows one secret of each source.
+    /// Takes a moment, and knows one secret of each source; for one it takes for ever.
     fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer {
+        if key == "never" {
+            return Box::pin(std::future::pending());
+        }
         let answer = match (source, key) {
             (Some("absent"), _) => Err("no such source".to_owned()),
             (source, "known") => Ok(format!("{}'s secret", source.unwrap_or("nobody"))),
@@ -462,10 +465,13 @@ fn a_stop_cannot_be_swallowed() {
         "for (;;) { try { sleep(60); } catch (e) { console.log('caught'); } }",
         "setInterval(() => {}, 1);",
         "const f = () => { try { f(); } catch (e) { f(); } }; f();",
+        "secrets.get('never').finally(() => console.log('finally'));",
+        "secrets.get('never').finally(() => console.log('finally')); throw new Error('early');",
     ] {
         on_worker(async {
             let rig = Rig::new(&format!(
-                "import {{ sleep }} from 'k6'; export default function () {{ {body} }}"
+                "import {{ sleep }} from 'k6'; import secrets from 'k6/secrets';
+                 export default function () {{ {body} }}"
             ));
             rig.load().await.unwrap();
             let mut vu = rig.vu().await.unwrap();
