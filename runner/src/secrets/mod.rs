@@ -26,6 +26,9 @@ const KINDS: &[(&str, Open)] = &[
     ("url", url::open),
 ];
 
+/// The name under which scripts find the source that they do not name.
+const DEFAULT: &str = "default";
+
 /// Where secrets come from.
 enum Source {
     /// They are all known from the start.
@@ -88,7 +91,7 @@ impl Secrets {
         for item in configuration.split(',').filter(|item| !item.is_empty()) {
             match item.split_once('=') {
                 Some(("name", value)) => name = value,
-                None if item == "default" => default = true,
+                None if item == DEFAULT => default = true,
                 _ => items.push(item),
             }
         }
@@ -129,15 +132,12 @@ impl Secrets {
         if self.sources.is_empty() {
             return Err("no secret sources are configured".to_owned());
         }
-        let found = match (name, self.default) {
-            (Some(name), _) => self.sources.iter().find(|source| source.name == name),
-            (None, Some(default)) => self.sources.get(default),
-            (None, None) => None,
-        };
-        found.ok_or_else(|| {
-            let name = name.unwrap_or("default");
-            format!("no secret source with name {name:?} is configured")
-        })
+        let name = name.unwrap_or(DEFAULT);
+        let named = self.sources.iter().find(|source| source.name == name);
+        let default = self.default.filter(|_| name == DEFAULT);
+        let found = default.and_then(|default| self.sources.get(default));
+        let found = found.or(named);
+        found.ok_or_else(|| format!("no secret source with name {name:?} is configured"))
     }
 }
 

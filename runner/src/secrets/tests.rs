@@ -38,6 +38,10 @@ fn sources_have_names_and_one_of_them_is_meant_without() {
     ])
     .unwrap();
     assert_eq!(get(&secrets, None, "cool").unwrap(), "some=thing");
+    assert_eq!(
+        get(&secrets, Some("default"), "cool").unwrap(),
+        "some=thing"
+    );
     assert_eq!(get(&secrets, Some("mock"), "other").unwrap(), "b");
     assert_eq!(get(&secrets, Some("more"), "cool").unwrap(), "d");
     assert_eq!(
@@ -53,6 +57,8 @@ fn sources_have_names_and_one_of_them_is_meant_without() {
         get(&nobody, None, "a").unwrap_err(),
         "no secret source with name \"default\" is configured"
     );
+    let by_name = open(&["mock=name=default,a=b", "mock=name=more,a=c"]).unwrap();
+    assert_eq!(get(&by_name, None, "a").unwrap(), "b");
     assert_eq!(
         get(&open(&[]).unwrap(), None, "a").unwrap_err(),
         "no secret sources are configured"
