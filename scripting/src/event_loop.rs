@@ -146,7 +146,7 @@ impl EventLoop {
 
     /// Forgets everything, for the end of the VU.
     pub(crate) fn clear(&self) {
-        *self.operations.borrow_mut() = None;
+        self.operations.take();
         self.timers.borrow_mut().clear();
         self.rejections.borrow_mut().clear();
     }
@@ -202,7 +202,7 @@ pub(crate) fn run<'js>(
         return Err(Failure::Stopped);
     }
     if outcome.is_err() {
-        *events.operations.borrow_mut() = None;
+        events.operations.take();
     }
     outcome
 }
@@ -306,7 +306,7 @@ fn drain<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
 
 /// After a stop: what the script had left to do must not run in the next iteration.
 fn abandon(ctx: &Ctx<'_>, state: &VuState) {
-    *state.events.operations.borrow_mut() = None;
+    state.events.operations.take();
     abandon_timers(state);
     // The stop flag is still set: each job ends at its first call into the script.
     let mut budget = 100_000;
