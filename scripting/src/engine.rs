@@ -1224,20 +1224,30 @@ unsafe impl<'js> rquickjs::JsLifetime<'js> for VuHandle {
     type Changed<'to> = VuHandle;
 }
 
-// === Rust values in objects ===
+// === Objects of Rust's ===
 
-/// A Rust value inside a JS object, for the classes that scripts can make: each implements
-/// `JsClass` for `Native` of its own type.
-pub(crate) struct Native<T: 'static>(pub(crate) T);
+/// What is behind a script's view of an object of Rust's (`host_object.rs`), or an instance of a
+/// class that scripts can make.
+pub(crate) struct Native<T>(pub(crate) T);
 
-// SAFETY: what is 'static holds nothing with the engine's lifetime, so changing it changes nothing.
+// SAFETY: what is `'static` holds nothing with the engine's lifetime, so changing it changes nothing.
 unsafe impl<'js, T: 'static> rquickjs::JsLifetime<'js> for Native<T> {
     type Changed<'to> = Native<T>;
 }
 
-impl<'js, T: 'static> rquickjs::class::Trace<'js> for Native<T> {
-    /// It cannot hold a JS value.
-    fn trace<'a>(&self, _: rquickjs::class::Tracer<'a, 'js>) {}
+/// A kind of Rust data that holds values of a script, which the collector has to see.
+pub(crate) trait Kind: 'static {
+    /// The data; its `Trace` names every value in it, each as often as it is held.
+    type Data<'js>: rquickjs::class::Trace<'js>;
+}
+
+/// Such data, behind an object.
+pub(crate) struct Managed<'js, K: Kind>(pub(crate) K::Data<'js>);
+
+// SAFETY: the data of a kind is one type with the lifetime as its parameter, and nothing else of
+// the struct depends on it.
+unsafe impl<'js, K: Kind> rquickjs::JsLifetime<'js> for Managed<'js, K> {
+    type Changed<'to> = Managed<'to, K>;
 }
 
 // === Strings and bytes ===
@@ -1333,6 +1343,18 @@ pub(crate) fn fill_view(value: &Value<'_>, fill: impl FnOnce(&mut [u8])) {
         // SAFETY: no script runs while the slice lives, and nobody else looks at the buffer.
         fill(unsafe { bytes.as_mut() });
     }
+}
+
+/// Copies the start of `bytes` into an array, as much as fits; answers how much that was.
+pub(crate) fn fill_array(array: &rquickjs::TypedArray<'_, u8>, bytes: &[u8]) -> usize {
+    let Some(target) = array.as_raw() else {
+        return 0;
+    };
+    let count = target.len().min(bytes.len());
+    // SAFETY: the array's own bytes, which no script changes before the copy ends; `bytes` are
+    // Rust's, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr().cast::<u8>(), count) };
+    count
 }
 
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones

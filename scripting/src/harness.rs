@@ -155,16 +155,13 @@ pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
 
 /// Loads a script, runs some iterations, answers the log.
 pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
-    run_on(&Rig::new(source), iterations)
+    run_with_files(source, &[], iterations)
 }
 
-/// Runs one iteration of a script that finds these files, answers the log.
-pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)]) -> Vec<String> {
-    run_on(&Rig::with_files(source, files), 1)
-}
-
-fn run_on(rig: &Rig, iterations: u64) -> Vec<String> {
+/// The same, with files that the script finds in its folder, `file:///dir`.
+pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)], iterations: u64) -> Vec<String> {
     on_worker(async {
+        let rig = Rig::with_files(source, files);
         rig.load().await.unwrap();
         let mut vu = rig.vu().await.unwrap();
         vu.activate(Rig::activation(None)).await;
@@ -279,7 +276,7 @@ fn globals_that_are_made_when_they_are_touched_look_as_if_they_had_been_there() 
     // Bytes that Rust makes have the methods of their class, although no script has named it.
     let script = "const file = open('./file', 'b');
          export default function () { console.log(file.slice(0, 1).byteLength, file instanceof ArrayBuffer); }";
-    let lines = run_on(&Rig::with_files(script, &[("file:///dir/file", "ab")]), 1);
+    let lines = run_with_files(script, &[("file:///dir/file", "ab")], 1);
     assert_eq!(lines, ["1 true"]);
 }
 
@@ -676,7 +673,7 @@ fn server(reply: &'static [u8]) -> std::net::SocketAddr {
     address
 }
 
-fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
+pub(crate) fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
     let address = server(reply);
     run(
         &format!(
@@ -846,6 +843,55 @@ fn files_looked_for_in_vain_stay_missing_for_later_vus() {
             rig.lines(),
             ["stat /dir/absent.txt: no such file or directory"]
         );
+        vu.close().await;
+    });
+}
+
+#[test]
+fn opened_files_share_their_content_and_let_go_of_it() {
+    on_worker(async {
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs';
+             const all = []; for (let i = 0; i < 50; i++) all.push(await open('a.txt'));
+             export default function () { all.length = 10; }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let (mut one, two) = (rig.vu().await.unwrap(), rig.vu().await.unwrap());
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let others = || Arc::strong_count(&content) - 2;
+        assert_eq!(others(), 100);
+        one.activate(Rig::activation(None)).await;
+        one.iterate(0, 0).await;
+        assert_eq!(others(), 60);
+        one.close().await;
+        two.close().await;
+        assert_eq!(others(), 0);
+    });
+}
+
+#[test]
+fn streams_that_nobody_reads_are_collected() {
+    on_worker(async {
+        // Each holds a file, in cycles through promises that never settle.
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs'; import { ReadableStream, WritableStream } from 'k6/experimental/streams';
+             for (let i = 0; i < 100; i++) {
+               const file = await open('a.txt');
+               const s = new ReadableStream({ start(c) { c.enqueue(file); return new Promise(() => {}); } });
+               const r = s.getReader(); r.read(); r.read().then(() => s); s.back = r;
+               const w = new WritableStream({ write: () => new Promise(() => {}) }).getWriter(); w.write(file); w.write(w); w.self = s;
+             }
+             export default function () { const all = []; for (let i = 0; i < 100000; i++) all.push({ i }); }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let left = Arc::strong_count(&content) - 2;
+        assert!(left < 10, "{left}");
         vu.close().await;
     });
 }

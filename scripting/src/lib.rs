@@ -14,11 +14,13 @@ mod globals;
 #[cfg(test)]
 mod harness;
 mod host;
+mod host_object;
 mod json;
 mod live_map;
 mod loader;
 mod modules;
 mod offload;
+mod promise;
 mod script;
 mod state;
 mod vu;

@@ -7,6 +7,8 @@ mod crypto;
 pub(crate) mod data;
 mod encoding;
 mod execution;
+mod experimental;
+pub(crate) mod html;
 mod http;
 mod k6;
 mod metrics;
@@ -35,6 +37,10 @@ const MODULES: &[Module] = &[
     row::<data::Data>("k6/data"),
     row::<encoding::Encoding>("k6/encoding"),
     row::<execution::Execution>("k6/execution"),
+    row::<experimental::csv::Csv>("k6/experimental/csv"),
+    row::<experimental::fs::Fs>("k6/experimental/fs"),
+    row::<experimental::streams::Streams>("k6/experimental/streams"),
+    row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
     row::<secrets::Secrets>("k6/secrets"),
@@ -44,11 +50,7 @@ const MODULES: &[Module] = &[
 /// Modules of k6 that are still missing here.
 const NOT_YET: &[&str] = &[
     "k6/browser",
-    "k6/experimental/csv",
-    "k6/experimental/fs",
-    "k6/experimental/streams",
     "k6/experimental/websockets",
-    "k6/html",
     "k6/net/grpc",
     "k6/websockets",
     "k6/ws",

@@ -379,7 +379,7 @@ mod tests {
              const [ec, rsa, pss, dsa, ed] = ['ec', 'rsa', 'pss', 'dsa', 'ed25519'].map((n) => open(`./${{n}}.pem`));
              export default function () {{ {body} }}"
         );
-        run_with_files(&source, &FILES)
+        run_with_files(&source, &FILES, 1)
     }
 
     #[test]
