@@ -12,7 +12,7 @@ use volley_metrics::{Registry, TagTable};
 
 use crate::{
     Activation, Exports, Files, Host, InstanceInfo, IterationEnd, Level, Lifecycle, Scenario,
-    Script, ScriptError, ScriptSource, SummaryResult, Vu, VuSettings, WorkerContext,
+    Script, ScriptError, ScriptSource, SecretAnswer, SummaryResult, Vu, VuSettings, WorkerContext,
 };
 
 /// A host that remembers.
@@ -47,6 +47,22 @@ impl Host for Notes {
 
     fn options(&self) -> Option<Arc<str>> {
         Some("{\"scenarios\":{},\"vus\":null}".into())
+    }
+
+    /// Takes a moment, and knows one secret of each source; for one it takes for ever.
+    fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer {
+        if key == "never" {
+            return Box::pin(std::future::pending());
+        }
+        let answer = match (source, key) {
+            (Some("absent"), _) => Err("no such source".to_owned()),
+            (source, "known") => Ok(format!("{}'s secret", source.unwrap_or("nobody"))),
+            _ => Err("no value".to_owned()),
+        };
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            answer
+        })
     }
 }
 
@@ -129,7 +145,7 @@ impl Rig {
 }
 
 /// Runs a future the way a worker does.
-fn on_worker<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -157,7 +173,7 @@ pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)], iterations: u
     })
 }
 
-fn load_error(source: &str) -> String {
+pub(crate) fn load_error(source: &str) -> String {
     on_worker(async { Rig::new(source).load().await.unwrap_err().to_string() })
 }
 
@@ -446,10 +462,13 @@ fn a_stop_cannot_be_swallowed() {
         "for (;;) { try { sleep(60); } catch (e) { console.log('caught'); } }",
         "setInterval(() => {}, 1);",
         "const f = () => { try { f(); } catch (e) { f(); } }; f();",
+        "secrets.get('never').finally(() => console.log('finally'));",
+        "secrets.get('never').finally(() => console.log('finally')); throw new Error('early');",
     ] {
         on_worker(async {
             let rig = Rig::new(&format!(
-                "import {{ sleep }} from 'k6'; export default function () {{ {body} }}"
+                "import {{ sleep }} from 'k6'; import secrets from 'k6/secrets';
+                 export default function () {{ {body} }}"
             ));
             rig.load().await.unwrap();
             let mut vu = rig.vu().await.unwrap();

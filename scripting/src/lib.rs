@@ -6,6 +6,7 @@
 //!
 //! Scripting never decides when an iteration starts, and nobody outside touches a JS value.
 
+mod binary;
 mod engine;
 mod error;
 mod event_loop;
@@ -18,6 +19,7 @@ mod json;
 mod live_map;
 mod loader;
 mod modules;
+mod offload;
 mod promise;
 mod script;
 mod state;
@@ -25,7 +27,7 @@ mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
-pub use host::{Host, InstanceInfo, Level, Scenario};
+pub use host::{Host, InstanceInfo, Level, Scenario, SecretAnswer};
 pub use loader::{FileError, Files, folder_of, join, not_found_text};
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};

@@ -1,7 +1,9 @@
 //! Promises whose outcome is known at once: of natives that are asynchronous in the reference and
 //! have nothing to wait for here.
 
-use rquickjs::{Ctx, Object, Result as JsResult, Value, function::Constructor};
+use rquickjs::{Ctx, Result as JsResult, Value};
+
+use crate::error;
 
 /// What such a promise is rejected with: an error with a name of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +29,6 @@ impl Rejection {
     pub(crate) fn type_error(text: impl Into<String>) -> Self {
         Self::new("TypeError", text)
     }
-
-    fn into_value<'js>(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
-        let class: Constructor<'js> = ctx.globals().get("Error")?;
-        let error: Object<'js> = class.construct((self.text,))?;
-        error.set("name", self.name)?;
-        Ok(error.into_value())
-    }
 }
 
 /// A promise that is settled already.
@@ -44,7 +39,9 @@ pub(crate) fn settled<'js>(
     let (promise, resolve, reject) = ctx.promise()?;
     match outcome {
         Ok(value) => resolve.call::<_, ()>((value,))?,
-        Err(rejection) => reject.call::<_, ()>((rejection.into_value(ctx)?,))?,
+        Err(Rejection { name, text }) => {
+            reject.call::<_, ()>((error::rejection(ctx, name, &text)?,))?;
+        }
     }
     Ok(promise.into_value())
 }
