@@ -104,6 +104,8 @@ pub enum ErrorKind {
     Tls(String),
     /// The response was not HTTP/1 as expected.
     Malformed(String),
+    /// The body is not what its `Content-Encoding` says; the words say what is wrong.
+    Decompress(String),
     /// Anything else, in its own words.
     Other(String),
 }
@@ -152,6 +154,7 @@ impl Error {
             ErrorKind::TlsRecord(_) => 1301,
             ErrorKind::TlsAuthority => 1310,
             ErrorKind::TlsHostname(_) => 1311,
+            ErrorKind::Decompress(_) => 1701,
             ErrorKind::UnsupportedScheme(_)
             | ErrorKind::Eof
             | ErrorKind::UnexpectedEof
@@ -271,6 +274,7 @@ impl Error {
             ErrorKind::Malformed(text) => {
                 format!("net/http: HTTP/1.x transport connection broken: {text}")
             }
+            ErrorKind::Decompress(text) => format!("error decompressing response body ({text})"),
             ErrorKind::TlsRecord(text) | ErrorKind::Tls(text) | ErrorKind::Other(text) => {
                 text.clone()
             }

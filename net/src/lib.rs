@@ -44,6 +44,7 @@ pub use crate::{
     error::{Error, ErrorKind, Op},
     http::{
         client::Client,
+        coding::Coding,
         exchange::{
             Exchange, Hop, Proto, Request, RequestCookie, Response, Timings, TlsInfo, canonical,
         },

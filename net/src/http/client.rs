@@ -7,6 +7,7 @@ use futures_util::future::{Either, select};
 use http_body_util::Full;
 
 use super::{
+    coding,
     connection::{self, Connection},
     exchange::{Exchange, Hop, Request, Response},
     head::{self, Outgoing},
@@ -95,7 +96,8 @@ impl Client {
                     Either::Right((ran, _)) => ran,
                 }
             };
-            let (mut hop, response) = trip.end(outgoing.method.clone(), outgoing.url.clone(), ran);
+            let (mut hop, mut response) =
+                trip.end(outgoing.method.clone(), outgoing.url.clone(), ran);
             drop(outgoing);
             let Some(head) = response.as_ref().filter(|_| hop.error.is_none()) else {
                 exchange.finish(hop, response);
@@ -116,6 +118,15 @@ impl Client {
                     next = following;
                     continue;
                 }
+            }
+            if hop.error.is_none()
+                && let Some(response) = &mut response
+                && let Some(outcome) = coding::unpack(&response.headers, &response.body)
+            {
+                response.body = outcome.unwrap_or_else(|(partial, text)| {
+                    hop.fail(ErrorKind::Decompress(text).into());
+                    partial
+                });
             }
             exchange.finish(hop, response);
             return exchange;

@@ -29,6 +29,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// `None` sends no body; `Some` of nothing sends `Content-Length: 0`.
     pub body: Option<Bytes>,
+    /// Sent in place of `body`, which then is what the exchange shows: the packed form.
+    pub packed: Option<Bytes>,
     /// For everything, redirects and bodies included; zero is over at once.
     pub timeout: Duration,
     /// How many redirects to follow.
@@ -49,6 +51,7 @@ impl Request {
             url,
             headers: Vec::new(),
             body: None,
+            packed: None,
             timeout: Duration::from_secs(60),
             redirects: 10,
             jar: None,

@@ -44,7 +44,11 @@ impl<'a> Outgoing<'a> {
             request,
             method: next.method.clone(),
             url: &next.url,
-            body: request.body.as_ref().filter(|_| next.keeps_body),
+            body: request
+                .packed
+                .as_ref()
+                .or(request.body.as_ref())
+                .filter(|_| next.keeps_body),
             cookie: cookies(request, jar, next),
             user_agent: user_agent.filter(|value| !value.is_empty()),
             next,

@@ -1,6 +1,7 @@
 //! HTTP: a request goes in, an exchange comes out.
 
 pub(crate) mod client;
+pub(crate) mod coding;
 mod connection;
 pub(crate) mod exchange;
 mod head;

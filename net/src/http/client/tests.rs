@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::*;
-use crate::{http::exchange::RequestCookie, url::Url};
+use crate::{
+    http::{coding::Coding, exchange::RequestCookie},
+    url::Url,
+};
 
 /// A server that hands each connection it accepts to the script of that connection.
 struct Server {
@@ -803,5 +806,76 @@ fn plain_text_where_tls_is_expected_is_a_bad_record() {
     let exchange = block_on(client().send(get(&url)));
     let (code, text) = code_and_text(&exchange.last);
     assert_eq!(code, 1301, "{text}");
+    server.done();
+}
+
+#[test]
+fn a_packed_body_is_unpacked_and_counted_as_it_travelled() {
+    let plain = "repeat me ".repeat(5000);
+    let packed = Coding::Gzip.pack(plain.as_bytes());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        packed.len()
+    );
+    let answer = [head.as_bytes(), &packed].concat();
+    let length = answer.len() as u64;
+    let server = Server::start(vec![vec![
+        Step::Take,
+        Step::Say(answer.clone()),
+        Step::Take,
+        Step::Say(answer),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = server.url("/");
+    block_on(async {
+        let whole = client.send(get(&url)).await;
+        assert!(body(&whole) == plain.as_bytes());
+        let mut request = Request::new("POST", url.clone());
+        request.body = Some(plain.clone().into());
+        request.packed = Some(packed.clone().into());
+        request.discard_body = true;
+        let discarded = client.send(request).await;
+        assert_eq!(discarded.last.status, 200, "{:?}", discarded.error());
+        assert_eq!(body(&discarded), b"");
+        assert_eq!(discarded.request.body.as_deref(), Some(plain.as_bytes()));
+    });
+    let (sent, received) = client.take_data();
+    client.close_idle();
+    let seen = server.done();
+    assert!(
+        seen[1].contains(&format!("Content-Length: {}\r\n", packed.len())),
+        "{}",
+        seen[1]
+    );
+    assert_eq!(received, 2 * length);
+    assert!(sent < 1000, "{sent}");
+}
+
+#[test]
+fn a_body_that_is_not_what_it_claims_fails_the_request_and_keeps_the_connection() {
+    let bad = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 17\r\n\r\nnot packed at all";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        say(bad),
+        Step::Take,
+        ok("fine"),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = server.url("/");
+    block_on(async {
+        let failed = client.send(get(&url)).await;
+        assert_eq!((failed.last.status, failed.last.proto), (0, None));
+        assert_eq!(code_and_text(&failed.last).0, 1701);
+        assert_eq!(
+            failed.error().map(Error::raw).as_deref(),
+            Some(
+                "error decompressing response body (error decompressing response body (gzip: invalid header))"
+            )
+        );
+        assert_eq!(body(&client.send(get(&url)).await), b"fine");
+    });
+    client.close_idle();
     server.done();
 }

@@ -30,6 +30,7 @@ struct Params {
     redirects: Option<u32>,
     response_type: Option<ResponseType>,
     throw: bool,
+    compression: Vec<net::Coding>,
 }
 
 /// The default `timeout`.
@@ -186,6 +187,7 @@ fn prepare<'js>(
     request.timeout = params.timeout;
     request.redirects = params.redirects.unwrap_or(state.settings.max_redirects.0);
     request.discard_body = discard;
+    compress(state, &mut request, &params.compression);
     Ok(Ok((request, params)))
 }
 
@@ -202,6 +204,7 @@ fn parse_params<'js>(
         redirects: None,
         response_type: None,
         throw: state.settings.throw,
+        compression: Vec::new(),
     };
     let Some(object) = params.and_then(|p| p.as_object()) else {
         return Ok(Ok(parsed));
@@ -260,7 +263,13 @@ fn parse_params<'js>(
                     return Err(error::throw(ctx, &not_yet(&format!("auth: '{kind}'"))));
                 }
             }
-            "jar" | "compression" | "responseCallback" if !value.is_undefined() => {
+            "compression" if !value.is_undefined() && !value.is_null() => {
+                match parse_compression(&error::to_text(&value)) {
+                    Ok(list) => parsed.compression = list,
+                    Err(text) => return Ok(Err(Problem::new(text))),
+                }
+            }
+            "jar" | "responseCallback" if !value.is_undefined() => {
                 return Err(error::throw(
                     ctx,
                     &not_yet(&format!("the request parameter '{key}'")),
@@ -270,6 +279,51 @@ fn parse_params<'js>(
         }
     }
     Ok(Ok(parsed))
+}
+
+/// `gzip, br`: the codings to pack a body in, one after the other.
+fn parse_compression(list: &str) -> Result<Vec<net::Coding>, String> {
+    if list.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokens = list.split(',').map(str::trim);
+    tokens
+        .map(|token| {
+            token.parse().map_err(|()| {
+                format!(
+                    "unknown compression algorithm {token}, supported algorithms are [{}]",
+                    net::Coding::ALL.map(net::Coding::as_str).join(" ")
+                )
+            })
+        })
+        .collect()
+}
+
+/// Packs the body, if there is one, and says so in a header.
+fn compress(state: &VuState, request: &mut net::Request, codings: &[net::Coding]) {
+    let wanted = |body: &&Bytes| !body.is_empty() && !codings.is_empty();
+    let Some(body) = request.body.as_ref().filter(wanted) else {
+        return;
+    };
+    let mut packed = codings[0].pack(body);
+    for coding in &codings[1..] {
+        packed = coding.pack(&packed);
+    }
+    request.packed = Some(packed.into());
+    let names: Vec<&str> = codings.iter().map(|coding| coding.as_str()).collect();
+    let names = names.join(", ");
+    let mut own = request.headers.iter();
+    match own.find(|(name, _)| name.eq_ignore_ascii_case("content-encoding")) {
+        None => request.headers.push(("Content-Encoding".to_owned(), names)),
+        Some((_, value)) if *value == names => {}
+        Some((_, value)) => {
+            let text = format!(
+                "the header Content-Encoding of the request is \"{value}\", which is not what its \
+                 parameter compression says: \"{names}\"; the header is sent as it is"
+            );
+            state.log(Level::Warning, &text, &[("url", request.url.as_str())]);
+        }
+    }
 }
 
 fn parse_headers(headers: &Object<'_>, out: &mut Vec<(String, String)>) -> JsResult<()> {
