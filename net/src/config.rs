@@ -18,9 +18,10 @@ pub struct ClientConfig {
     pub insecure_skip_tls_verify: bool,
     /// Opens a connection for every request, and says so with `Connection: close`.
     pub no_connection_reuse: bool,
-    /// Idle connections one client keeps, over all hosts (k6: option `batch`); 0 is no limit.
+    /// Idle connections one client keeps, and requests of [`crate::Client::send_all`] at a time,
+    /// over all hosts (k6: option `batch`); 0 is no limit.
     pub max_idle: usize,
-    /// Idle connections one client keeps for one host (k6: `batchPerHost`); 0 is no limit.
+    /// The same for one host (k6: `batchPerHost`); 0 is no limit.
     pub max_idle_per_host: usize,
     /// How long an answer of the name service is used, by all clients of the process.
     pub dns_ttl: Duration,

@@ -4,7 +4,8 @@
 //! failures of native functions are thrown as instances of the global class `GoError`.
 
 use rquickjs::{
-    Ctx, Error, Exception, Function, Object, Result as JsResult, Value, function::This,
+    Ctx, Error, Exception, Function, IntoJs, Object, Result as JsResult, Value, function::This,
+    object::Property,
 };
 
 use crate::engine;
@@ -158,6 +159,19 @@ pub(crate) fn throw(ctx: &Ctx<'_>, text: &str) -> Error {
         Ok(value) => ctx.throw(value),
         Err(_) => Exception::throw_message(ctx, text),
     }
+}
+
+/// What a promise of a native function is rejected with: `String(reason)` is the bare text, and
+/// there is no stack, since nothing of the script has thrown it.
+pub(crate) fn rejection<'js>(ctx: &Ctx<'js>, text: &str) -> JsResult<Value<'js>> {
+    let reason = Exception::from_message(ctx.clone(), text)?.into_object();
+    for (name, value) in [
+        ("name", "".into_js(ctx)?),
+        ("stack", Value::new_undefined(ctx.clone())),
+    ] {
+        reason.prop(name, Property::from(value).writable().configurable())?;
+    }
+    Ok(reason.into_value())
 }
 
 /// Defines the class of native failures.

@@ -5,13 +5,18 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value, function::Args};
 
 use crate::{
+    engine::Stopped,
     error::{self, Failure},
     host::Level,
     state::VuState,
@@ -27,7 +32,19 @@ pub(crate) struct EventLoop {
     sequence: Cell<u64>,
     timers: RefCell<BTreeMap<(Instant, u64), Timer>>,
     rejections: RefCell<Vec<Rejection>>,
+    /// `None` while nothing goes on in the background: most VUs never need it.
+    background: RefCell<Option<Box<Background>>>,
 }
+
+/// Work that goes on while the script does, and while it waits for something else.
+#[derive(Default)]
+struct Background {
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Finish>>>>,
+    done: VecDeque<Finish>,
+}
+
+/// What finished work has left to do with the engine, as a task of the event loop.
+pub(crate) type Finish = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> JsResult<()>>;
 
 struct Timer {
     id: u32,
@@ -99,8 +116,55 @@ impl EventLoop {
         }
     }
 
+    /// Has `work` go on in the background; the loop does not end before what it answers has run.
+    pub(crate) fn add_background(&self, work: impl Future<Output = Finish> + 'static) {
+        let mut background = self.background.borrow_mut();
+        let background = background.get_or_insert_default();
+        background.running.push(Box::pin(work));
+    }
+
+    /// Whether work goes on in the background, or has results that nobody has taken.
+    pub(crate) fn has_background(&self) -> bool {
+        self.background.borrow().is_some()
+    }
+
+    /// Drives the work in the background; ready when some of it is done. Every wait of a VU that
+    /// has such work passes here, so nothing of it may wait in its turn, or call the engine.
+    pub(crate) fn poll_background(&self, task: &mut Context<'_>) -> Poll<()> {
+        let mut background = self.background.borrow_mut();
+        let Some(background) = background.as_mut() else {
+            return Poll::Pending;
+        };
+        while let Poll::Ready(Some(finish)) = background.running.poll_next_unpin(task) {
+            background.done.push_back(finish);
+        }
+        if background.done.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    fn take_done(&self) -> Option<Finish> {
+        let mut background = self.background.borrow_mut();
+        let finish = background.as_mut()?.done.pop_front();
+        if background
+            .as_ref()
+            .is_some_and(|b| b.running.is_empty() && b.done.is_empty())
+        {
+            *background = None;
+        }
+        finish
+    }
+
+    fn drop_background(&self) {
+        // Taken out first: what is dropped may look at the loop.
+        let background = self.background.borrow_mut().take();
+        drop(background);
+    }
+
     /// Forgets everything, for the end of the VU.
     pub(crate) fn clear(&self) {
+        self.drop_background();
         self.timers.borrow_mut().clear();
         self.rejections.borrow_mut().clear();
     }
@@ -127,14 +191,21 @@ pub(crate) fn run<'js>(
         .map_err(|e| Failure::Thrown(error::thrown(ctx, e)))
         .and_then(|value| {
             drain(ctx, state)?;
-            while let Some(due) = events.next_due() {
-                if due > Instant::now() {
-                    let paused = state.fiber.pause(due.into());
-                    paused.map_err(|_| Failure::Stopped)?;
+            loop {
+                let due = events.next_due();
+                if events.has_background() {
+                    wait_for_either(state, due).map_err(|_| Failure::Stopped)?;
+                } else if let Some(due) = due {
+                    if due > Instant::now() {
+                        let paused = state.fiber.pause(due.into());
+                        paused.map_err(|_| Failure::Stopped)?;
+                    }
+                } else {
+                    return Ok(value);
                 }
                 fire(ctx, state)?;
+                finish(ctx, state)?;
             }
-            Ok(value)
         });
     if state.fiber.is_stopped() {
         abandon(ctx, state);
@@ -142,8 +213,32 @@ pub(crate) fn run<'js>(
     }
     if outcome.is_err() {
         abandon_timers(state);
+        events.drop_background();
     }
     outcome
+}
+
+/// Until a timer is due or some work in the background is done.
+fn wait_for_either(state: &VuState, due: Option<Instant>) -> Result<(), Stopped> {
+    // Far away is as good as never.
+    let until = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(86400 * 365));
+    let mut timer = pin!(tokio::time::sleep_until(until.into()));
+    let either = poll_fn(|task| {
+        if state.events.poll_background(task).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.as_mut().poll(task)
+    });
+    state.fiber.wait(either)
+}
+
+/// Runs what finished work has left to do, one task each.
+fn finish<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
+    while let Some(finish) = state.events.take_done() {
+        finish(ctx).map_err(|e| Failure::Thrown(error::thrown(ctx, e)))?;
+        drain(ctx, state)?;
+    }
+    Ok(())
 }
 
 /// Runs the timers that are due, one task each.
@@ -211,6 +306,7 @@ fn drain<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
 /// After a stop: what the script had left to do must not run in the next iteration.
 fn abandon(ctx: &Ctx<'_>, state: &VuState) {
     abandon_timers(state);
+    state.events.drop_background();
     // The stop flag is still set: each job ends at its first call into the script.
     let mut budget = 100_000;
     while budget > 0 {

@@ -5,18 +5,21 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rquickjs::{Ctx, Result as JsResult};
+use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value};
 use volley_metrics::{Metadata, MetricId, Recorder, Registry, TagCache, TagSetId, TagTable};
 use volley_net as net;
 
 use crate::{
-    engine::{self, Fiber, LazyClass, WorkerSlot},
-    event_loop::EventLoop,
+    engine::{self, Fiber, LazyClass, Stopped, WorkerSlot},
+    error,
+    event_loop::{EventLoop, Finish},
     host::{Host, Level, Scenario},
     script::Script,
 };
@@ -270,6 +273,65 @@ impl VuState {
     /// Whether the code runs at the top level of a module.
     pub(crate) fn in_init(&self) -> bool {
         self.phase.get() == Phase::Init
+    }
+
+    // --- waiting ---
+
+    /// Blocks the VU until the future is done, while its work in the background goes on.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn wait<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
+        if !self.events.has_background() {
+            return self.fiber.wait(future);
+        }
+        let mut future = pin!(future);
+        self.fiber.wait(poll_fn(|task| {
+            // Its results wait for the event loop.
+            let _ = self.events.poll_background(task);
+            future.as_mut().poll(task)
+        }))
+    }
+
+    /// Blocks the VU for a time, while its work in the background goes on.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn pause(&self, until: tokio::time::Instant) -> Result<(), Stopped> {
+        if !self.events.has_background() {
+            return self.fiber.pause(until);
+        }
+        self.wait(tokio::time::sleep_until(until))
+    }
+
+    /// Starts work in the background, for a promise that `settle` then fulfils (`Ok`) or rejects.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn background<'js, T: 'static>(
+        &self,
+        ctx: &Ctx<'js>,
+        resolve: Function<'js>,
+        reject: Function<'js>,
+        work: impl Future<Output = T> + 'static,
+        settle: impl for<'a> FnOnce(&Ctx<'a>, T) -> JsResult<Result<Value<'a>, Value<'a>>> + 'static,
+    ) -> JsResult<()> {
+        let resolve = Persistent::save(ctx, resolve);
+        let reject = Persistent::save(ctx, reject);
+        self.events.add_background(async move {
+            let done = work.await;
+            let finish: Finish = Box::new(move |ctx| {
+                let settled = settle(ctx, done).unwrap_or_else(|e| Err(error::thrown(ctx, e)));
+                match settled {
+                    Ok(value) => resolve.restore(ctx)?.call((value,)),
+                    Err(reason) => reject.restore(ctx)?.call((reason,)),
+                }
+            });
+            finish
+        });
+        // It begins now, not when the script next waits.
+        self.wait(std::future::ready(()))
+            .map_err(|_| engine::throw_uncatchable(ctx))
     }
 
     // --- tags ---

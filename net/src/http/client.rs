@@ -45,6 +45,10 @@ impl Client {
         }
     }
 
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
     /// The jar that requests use which bring none of their own.
     pub fn jar(&self) -> Rc<CookieJar> {
         self.jar.clone()

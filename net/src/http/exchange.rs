@@ -59,6 +59,14 @@ impl Request {
             discard_body: false,
         }
     }
+
+    /// The value of a header that the script set; of equal names the last.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut named = self.headers.iter().rev();
+        named
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
 }
 
 /// A cookie for one request.

@@ -36,7 +36,7 @@ impl<'a> Outgoing<'a> {
         jar: &CookieJar,
         next: &'a Next,
     ) -> Self {
-        let user_agent = match last(request, "User-Agent") {
+        let user_agent = match request.header("User-Agent") {
             Some(value) => Some(value),
             None => config.user_agent.as_deref(),
         };
@@ -56,19 +56,11 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// The value of a header that the script set; of equal names the last.
-fn last<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    let mut named = request.headers.iter().rev();
-    named
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
-}
-
 /// The `Cookie` header: the script's own, then the request's cookies, then the jar's.
 fn cookies(request: &Request, jar: &CookieJar, next: &Next) -> Option<String> {
     let mut header = String::new();
     if next.hop == 0
-        && let Some(own) = last(request, "Cookie")
+        && let Some(own) = request.header("Cookie")
     {
         header.push_str(own);
     }
@@ -165,7 +157,10 @@ fn host<'a>(outgoing: &Outgoing<'a>) -> Option<&'a str> {
     if outgoing.next.hop > 0 {
         return None;
     }
-    last(outgoing.request, "Host").filter(|host| !host.is_empty())
+    outgoing
+        .request
+        .header("Host")
+        .filter(|host| !host.is_empty())
 }
 
 /// Headers of the script's that are not copied: they have another source, or none.

@@ -1,5 +1,6 @@
 //! HTTP: a request goes in, an exchange comes out.
 
+mod batch;
 pub(crate) mod client;
 pub(crate) mod coding;
 mod connection;

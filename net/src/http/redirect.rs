@@ -118,12 +118,7 @@ pub(super) fn after(request: &Request, made: &Next, response: &Response) -> Deci
     let relative =
         Url::parse(&location).is_ok_and(|l| !l.is_absolute() && !location.starts_with("//"));
     let own_host = match made.hop {
-        0 => request
-            .headers
-            .iter()
-            .rev()
-            .find(|(name, _)| name.eq_ignore_ascii_case("Host"))
-            .map(|(_, value)| value.clone()),
+        0 => request.header("Host").map(str::to_owned),
         _ => made.host.clone(),
     };
     Decision::Follow(Next {

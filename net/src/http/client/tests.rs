@@ -854,7 +854,8 @@ fn a_packed_body_is_unpacked_and_counted_as_it_travelled() {
 
 #[test]
 fn a_body_that_is_not_what_it_claims_fails_the_request_and_keeps_the_connection() {
-    let bad = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 17\r\n\r\nnot packed at all";
+    let bad =
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 17\r\n\r\nnot packed at all";
     let server = Server::start(vec![vec![
         Step::Take,
         say(bad),

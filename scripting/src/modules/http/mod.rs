@@ -1,25 +1,29 @@
 //! `k6/http`: the request functions.
 
+mod batch;
+mod body;
+mod params;
+mod promise;
 mod request;
 mod response;
+mod samples;
 mod selector;
 
 use std::rc::Rc;
 
 use rquickjs::{
     Coerced, Ctx, Function, Object, Result as JsResult, Value,
-    function::{Opt, Rest},
+    function::{IntoJsFunc, Opt, Rest},
     module::{Declarations, Exports, ModuleDef},
     object::Property,
 };
 
+use self::request::Arguments;
 use crate::{engine::LazyClass, error, host::Level, state::VuState, vu::state_of};
 
 /// What other parts of k6/http offer and this version lacks: calling it says so.
 const NOT_YET: &[&str] = &[
     "CookieJar",
-    "asyncRequest",
-    "batch",
     "cookieJar",
     "expectedStatuses",
     "file",
@@ -28,8 +32,29 @@ const NOT_YET: &[&str] = &[
 ];
 
 const FUNCTIONS: &[&str] = &[
-    "request", "get", "head", "post", "put", "patch", "del", "options",
+    "request",
+    "get",
+    "head",
+    "post",
+    "put",
+    "patch",
+    "del",
+    "options",
+    "asyncRequest",
+    "batch",
 ];
+
+/// Functions that take a body, and the methods they send.
+const METHODS: &[(&str, &str)] = &[
+    ("post", "POST"),
+    ("put", "PUT"),
+    ("patch", "PATCH"),
+    ("del", "DELETE"),
+    ("options", "OPTIONS"),
+];
+
+/// Those that take none.
+const BODILESS: &[(&str, &str)] = &[("get", "GET"), ("head", "HEAD")];
 
 const CONSTANTS: &[(&str, &str)] = &[
     ("TLS_1_0", "tls1.0"),
@@ -76,21 +101,26 @@ impl ModuleDef for Http {
         let class = Rc::new(LazyClass::register(ctx, response::FIELDS)?);
         *state.response_class.borrow_mut() = Some(class);
 
-        let vu = state.clone();
-        let request = Function::new(
-            ctx.clone(),
-            move |ctx: Ctx<'js>,
-                  method: Opt<Coerced<String>>,
-                  url: Opt<Value<'js>>,
-                  body: Opt<Value<'js>>,
-                  params: Opt<Value<'js>>| {
-                let method = method.0.map(|m| m.0).unwrap_or_default();
-                let method = if method.is_empty() { "GET" } else { &method };
-                request::send(&ctx, &vu, method, url.0, body.0, params.0)
-            },
-        )?;
-        module.set("request", request.with_name("request")?)?;
-        for (name, method) in [("get", "GET"), ("head", "HEAD")] {
+        for (name, method) in METHODS {
+            let vu = state.clone();
+            let function = Function::new(
+                ctx.clone(),
+                move |ctx: Ctx<'js>,
+                      url: Opt<Value<'js>>,
+                      body: Opt<Value<'js>>,
+                      params: Opt<Value<'js>>| {
+                    let arguments = Arguments {
+                        method,
+                        url: url.0.as_ref(),
+                        body: body.0.as_ref(),
+                        params: params.0.as_ref(),
+                    };
+                    request::send(&ctx, &vu, &arguments)
+                },
+            )?;
+            module.set(*name, function.with_name(*name)?)?;
+        }
+        for (name, method) in BODILESS {
             let vu = state.clone();
             let function = Function::new(
                 ctx.clone(),
@@ -101,30 +131,30 @@ impl ModuleDef for Http {
                     if !more.0.is_empty() {
                         warn_arguments(&vu, name, more.0.len() + 2);
                     }
-                    request::send(&ctx, &vu, method, url.0, None, params.0)
+                    let arguments = Arguments {
+                        method,
+                        url: url.0.as_ref(),
+                        body: None,
+                        params: params.0.as_ref(),
+                    };
+                    request::send(&ctx, &vu, &arguments)
                 },
             )?;
-            module.set(name, function.with_name(name)?)?;
+            module.set(*name, function.with_name(*name)?)?;
         }
-        for (name, method) in [
-            ("post", "POST"),
-            ("put", "PUT"),
-            ("patch", "PATCH"),
-            ("del", "DELETE"),
-            ("options", "OPTIONS"),
-        ] {
-            let vu = state.clone();
-            let function = Function::new(
-                ctx.clone(),
-                move |ctx: Ctx<'js>,
-                      url: Opt<Value<'js>>,
-                      body: Opt<Value<'js>>,
-                      params: Opt<Value<'js>>| {
-                    request::send(&ctx, &vu, method, url.0, body.0, params.0)
-                },
-            )?;
-            module.set(name, function.with_name(name)?)?;
-        }
+        let vu = state.clone();
+        let request = move |ctx: Ctx<'js>, method: Method, rest: Rest<Value<'js>>| {
+            request::send(&ctx, &vu, &arguments(&method, &rest))
+        };
+        define(ctx, &module, "request", request)?;
+        let vu = state.clone();
+        let request = move |ctx: Ctx<'js>, method: Method, rest: Rest<Value<'js>>| {
+            promise::send(&ctx, &vu, &arguments(&method, &rest))
+        };
+        define(ctx, &module, "asyncRequest", request)?;
+        let vu = state.clone();
+        let batch = move |ctx: Ctx<'js>, all: Rest<Value<'js>>| batch::batch(&ctx, &vu, &all);
+        define(ctx, &module, "batch", batch)?;
         for name in NOT_YET {
             let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
                 Err::<(), _>(error::throw(&ctx, &not_yet(&format!("http.{name}()"))))
@@ -145,6 +175,29 @@ impl ModuleDef for Http {
     }
 }
 
+/// The method argument of `request` and `asyncRequest`.
+type Method = Opt<Coerced<String>>;
+
+/// `(method, url, body?, params?)`.
+fn arguments<'a, 'js>(method: &'a Method, rest: &'a Rest<Value<'js>>) -> Arguments<'a, 'js> {
+    let method = method.0.as_ref().map_or("", |method| method.0.as_str());
+    Arguments {
+        method: if method.is_empty() { "GET" } else { method },
+        url: rest.0.first(),
+        body: rest.0.get(1),
+        params: rest.0.get(2),
+    }
+}
+
+fn define<'js, P>(
+    ctx: &Ctx<'js>,
+    module: &Object<'js>,
+    name: &str,
+    function: impl IntoJsFunc<'js, P> + 'js,
+) -> JsResult<()> {
+    module.set(name, Function::new(ctx.clone(), function)?.with_name(name)?)
+}
+
 /// The text for a part of the module that does not exist yet.
 fn not_yet(what: &str) -> String {
     format!(
@@ -158,3 +211,6 @@ fn warn_arguments(state: &VuState, name: &str, given: usize) {
     );
     state.log(Level::Warning, &text, &[]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Requests of a script to a server that answers with what it was asked.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::harness::run;
+
+/// Answers every request with its line, its headers and its body, after the milliseconds that the
+/// path names: `/delay/20`. `/status/404` has that status, and `/set/a=b` sets a cookie.
+struct Echo {
+    address: SocketAddr,
+    busy: Arc<Busy>,
+}
+
+/// How many requests are being answered, and how many at most there were.
+#[derive(Default)]
+struct Busy {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    all: AtomicUsize,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let busy = Arc::new(Busy::default());
+        let shared = busy.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let busy = shared.clone();
+                std::thread::spawn(move || while serve(&stream, &busy).is_some() {});
+            }
+        });
+        Self { address, busy }
+    }
+
+    /// Runs a body of the default function in which `url` is the server's.
+    fn run(&self, body: &str) -> Vec<String> {
+        self.run_with("", body, 1)
+    }
+
+    fn run_with(&self, top: &str, body: &str, iterations: u64) -> Vec<String> {
+        let address = self.address;
+        let source = format!(
+            "import http from 'k6/http'; import {{ sleep }} from 'k6';
+             const url = 'http://{address}'; {top}
+             export default async function () {{ {body} }}"
+        );
+        run(&source, iterations)
+    }
+}
+
+fn serve(stream: &TcpStream, busy: &Busy) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        reader.read_line(&mut head).ok().filter(|n| *n > 0)?;
+        if &head[before..] == "\r\n" {
+            break;
+        }
+    }
+    busy.all.fetch_add(1, Ordering::SeqCst);
+    let now = busy.now.fetch_add(1, Ordering::SeqCst) + 1;
+    busy.most.fetch_max(now, Ordering::SeqCst);
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.parse().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    let path = head.split(' ').nth(1)?;
+    let after = |start: &str| path.strip_prefix(start).map(str::to_owned);
+    if let Some(ms) = after("/delay/") {
+        std::thread::sleep(Duration::from_millis(ms.parse().ok()?));
+    }
+    let status = after("/status/").unwrap_or_else(|| "200".to_owned());
+    let cookie = after("/set/").map_or_else(String::new, |c| format!("Set-Cookie: {c}\r\n"));
+    let mut answer = head.replace("\r\n", "\n").into_bytes();
+    answer.extend_from_slice(&body);
+    let head = format!(
+        "HTTP/1.1 {status} Fine\r\n{cookie}Content-Length: {}\r\n\r\n",
+        answer.len()
+    );
+    busy.now.fetch_sub(1, Ordering::SeqCst);
+    let mut stream = stream;
+    stream.write_all(&[head.as_bytes(), &answer].concat()).ok()
+}
+
+#[test]
+fn a_batch_keeps_the_shape_of_its_argument() {
+    let lines = Echo::start().run(
+        "const list = http.batch([
+           `${url}/delay/60`, ['POST', `${url}/list`, 'text', { headers: { 'X-A': 'b' } }],
+           { method: 'put', url: `${url}/object`, body: { a: 'b c' } },
+           { method: 'GET', url: `${url}/get`, body: 'dropped' }, { url: `${url}/plain` },
+         ]);
+         console.log(Array.isArray(list), list.map((r) => r.body.split(' HTTP')[0]).join());
+         console.log(list[1].body.includes('X-A: b') && list[1].body.endsWith('text'));
+         console.log(list[2].body.endsWith('\\n\\na=b+c'), list[3].body.includes('dropped'));
+         const named = http.batch({ second: `${url}/2`, first: `${url}/1` });
+         console.log(Object.keys(named).join(), named.first.status, http.batch([]).length, JSON.stringify(http.batch({})));",
+    );
+    assert_eq!(
+        lines,
+        [
+            "true GET /delay/60,POST /list,PUT /object,GET /get,GET /plain",
+            "true",
+            "true false",
+            "second,first 200 0 {}",
+        ]
+    );
+}
+
+#[test]
+fn a_batch_has_no_more_at_a_time_than_one_host_may() {
+    let echo = Echo::start();
+    let lines = echo.run(
+        "console.log(http.batch(Array.from({ length: 20 }, () => `${url}/delay/15`)).length);",
+    );
+    assert_eq!(lines, ["20"]);
+    assert_eq!(echo.busy.most.load(Ordering::SeqCst), 6, "batchPerHost");
+}
+
+#[test]
+fn one_bad_element_cancels_the_batch() {
+    let echo = Echo::start();
+    let lines = echo.run(
+        "for (const bad of ['127.0.0.1:80/x', 5, [7, url], { method: 7, url }, { method: 'GET' },
+                            [{}, url], { method: 'POST', url, body: 5 }]) {
+           const out = http.batch([url, bad, url]);
+           console.log(out.length, out[0].status, out[0].error, out[0].error_code, out[1].error, out[1].error_code, out[2]);
+         }
+         const named = http.batch({ a: url, b: null, c: url });
+         console.log(Object.keys(named).join(), named.b.error);",
+    );
+    let told: Vec<&str> = lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| *line != "Warning: A batch request failed")
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "3 0  0 invalid URL: parse \"127.0.0.1:80/x\": first path segment in URL cannot contain colon 1020 undefined",
+            "3 0  0 invalid batch request '5' 0 undefined",
+            "3 0  0 invalid method type '7' 0 undefined",
+            "3 0  0 invalid method type '7' 0 undefined",
+            "3 0  0 batch request 1 doesn't have a url key 0 undefined",
+            "3 0  0 invalid method type '[object Object]' 0 undefined",
+            "3 0  0 unknown request body type int64 0 undefined",
+            "a,b invalid batch request 'null'",
+        ]
+    );
+    assert_eq!(lines.len(), 2 * told.len(), "each has its warning");
+    assert_eq!(echo.busy.all.load(Ordering::SeqCst), 0, "nothing was sent");
+}
+
+#[test]
+fn arguments_that_are_no_batch_are_refused() {
+    let lines = Echo::start().run(
+        "for (const bad of [[], [[url], 1], ['x'], [5], [null], [() => 1], [new Map()]])
+           try { http.batch(...bad); console.log('?'); } catch (e) { console.log(e.name, e.message); }
+         try { http.batch([url, { url: 'http://127.0.0.1:1/', params: { throw: true } }]); } catch (e) { console.log(e.message.split(': ')[1]); }",
+    );
+    assert_eq!(
+        lines,
+        [
+            "GoError no argument was provided to http.batch()",
+            "GoError http.batch() accepts only an array or an object of requests",
+            "GoError invalid http.batch() argument type string",
+            "GoError invalid http.batch() argument type int64",
+            "GoError invalid http.batch() argument type <nil>",
+            "GoError invalid http.batch() argument type func(sobek.FunctionCall) sobek.Value",
+            "GoError invalid http.batch() argument type [][2]interface {}",
+            "dial tcp 127.0.0.1:1",
+        ]
+    );
+}
+
+#[test]
+fn promises_of_requests_are_kept_before_the_iteration_ends() {
+    let lines = Echo::start().run_with(
+        "",
+        "const order = [];
+         const slow = http.asyncRequest('GET', `${url}/delay/80`).then(() => order.push('slow'));
+         const fast = http.asyncRequest('', `${url}/delay/5`).then((r) => order.push(r.body.slice(0, 3)));
+         order.push('now');
+         await Promise.all([slow, fast]);
+         console.log(order.join());
+         setTimeout(() => console.log('timer'), 10);
+         http.asyncRequest('POST', `${url}/delay/40`, { a: 1 }).then((r) => console.log('late', __ITER, r.body.slice(-3)));
+         console.log('end');",
+        2,
+    );
+    let iteration = |i: u32| {
+        ["now,GET,slow", "end", "timer"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([format!("late {i} a=1")])
+    };
+    assert_eq!(lines, iteration(0).chain(iteration(1)).collect::<Vec<_>>());
+}
+
+#[test]
+fn requests_go_on_while_the_script_waits_for_something_else() {
+    let lines = Echo::start().run(
+        "const begun = Date.now();
+         const first = http.asyncRequest('GET', `${url}/delay/150`);
+         sleep(0.1);
+         const second = http.asyncRequest('GET', `${url}/delay/150`);
+         http.get(`${url}/delay/150`);
+         const took = Date.now() - begun;
+         const [a, b] = await Promise.all([first, second]);
+         console.log(a.timings.waiting < 200 && b.timings.waiting < 200, took < 400, Date.now() - begun < 400);",
+    );
+    assert_eq!(lines, ["true true true"]);
+}
+
+#[test]
+fn promises_are_rejected_with_the_bare_text() {
+    let lines = Echo::start().run(
+        "const r = await http.asyncRequest('GET', '127.0.0.1:1/x');
+         console.log(r.error_code);
+         const f = await http.asyncRequest('GET', 'http://127.0.0.1:1/');
+         console.log(f.error);
+         try { await http.asyncRequest('GET', 'http://127.0.0.1:1/', null, { throw: true }); }
+         catch (e) { console.log(String(e), e.stack); }
+         try { http.asyncRequest('GET', url, null, { get timeout() { throw new RangeError('mine'); } }); }
+         catch (e) { console.log(String(e)); }",
+    );
+    assert_eq!(
+        lines,
+        [
+            "Warning: Request Failed",
+            "1020",
+            "Warning: Request Failed",
+            "dial: connection refused",
+            "Get \"http://127.0.0.1:1/\": dial tcp 127.0.0.1:1: connect: connection refused undefined",
+            "RangeError: mine",
+        ]
+    );
+}
+
+#[test]
+fn a_failed_iteration_leaves_no_request_behind() {
+    let echo = Echo::start();
+    let lines = echo.run_with(
+        "",
+        "http.asyncRequest('GET', `${url}/delay/60`).then(() => console.log('never', __ITER));
+         if (__ITER === 0) throw new Error('out');
+         await http.asyncRequest('GET', `${url}/delay/90`); console.log('done');",
+        2,
+    );
+    assert!(lines[0].contains("Error: out"), "{lines:?}");
+    assert_eq!(lines[1..], ["never 1", "done"]);
+}
