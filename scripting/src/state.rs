@@ -17,10 +17,11 @@ use volley_metrics::{Metadata, MetricId, Recorder, Registry, TagCache, TagSetId,
 use volley_net as net;
 
 use crate::{
-    engine::{self, Fiber, LazyClass, Stopped, WorkerSlot},
+    engine::{self, Fiber, Stopped, WorkerSlot},
     error,
     event_loop::{EventLoop, Finish},
     host::{Host, Level, Scenario},
+    modules::http::Natives,
     script::Script,
 };
 
@@ -211,7 +212,8 @@ pub(crate) struct VuState {
     metadata_shared: RefCell<Option<Arc<Metadata>>>,
     pub(crate) client: net::Client,
     pub(crate) events: EventLoop,
-    pub(crate) response_class: RefCell<Option<Rc<LazyClass>>>,
+    /// What `k6/http` keeps, once it is imported.
+    pub(crate) http: RefCell<Option<Rc<Natives>>>,
     pub(crate) aborted: Cell<bool>,
     /// Directory URLs of the modules being evaluated are found by the loader; this is the main one.
     pub(crate) pwd: String,
@@ -249,7 +251,7 @@ impl VuState {
             metadata: RefCell::default(),
             metadata_shared: RefCell::new(None),
             events: EventLoop::default(),
-            response_class: RefCell::new(None),
+            http: RefCell::new(None),
             aborted: Cell::new(false),
         })
     }

@@ -326,7 +326,7 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
             Err(error) => reply(Reply::Ready(Err(error))),
         }
         state.events.clear();
-        *state.response_class.borrow_mut() = None;
+        *state.http.borrow_mut() = None;
         state.fiber.unwatch();
     });
 }

@@ -1,6 +1,13 @@
 //! The client of one VU: the whole life of a request, from hop to hop.
 
-use std::{borrow::Cow, cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -27,7 +34,7 @@ use crate::{
 pub struct Client {
     config: Arc<ClientConfig>,
     pool: Pool,
-    jar: Rc<CookieJar>,
+    jar: RefCell<Rc<CookieJar>>,
     meter: Rc<Meter>,
     /// Bytes taken by [`Client::take_data`] so far.
     taken: Cell<(u64, u64)>,
@@ -39,7 +46,7 @@ impl Client {
         Self {
             config,
             pool: Pool::default(),
-            jar: Rc::default(),
+            jar: RefCell::default(),
             meter: Rc::default(),
             taken: Cell::default(),
         }
@@ -51,12 +58,17 @@ impl Client {
 
     /// The jar that requests use which bring none of their own.
     pub fn jar(&self) -> Rc<CookieJar> {
-        self.jar.clone()
+        self.jar.borrow().clone()
     }
 
-    /// Forgets all cookies of the client's own jar.
+    /// Takes an empty jar as the client's own. Whoever holds the old one keeps it and its cookies.
     pub fn reset_cookies(&self) {
-        self.jar.reset();
+        let mut jar = self.jar.borrow_mut();
+        if Rc::strong_count(&jar) == 1 {
+            jar.reset();
+        } else {
+            *jar = Rc::default();
+        }
     }
 
     /// Closes the connections that no request uses.
@@ -79,7 +91,7 @@ impl Client {
         // Far away is as good as never, and a deadline must not overflow.
         const LONGEST: Duration = Duration::from_secs(86400 * 365);
         let deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
-        let jar = request.jar.clone().unwrap_or_else(|| self.jar.clone());
+        let jar = request.jar.clone().unwrap_or_else(|| self.jar());
         let mut exchange = Exchange::begin(request);
         let mut next = Next::first(&exchange.request);
         loop {

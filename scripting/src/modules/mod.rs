@@ -5,7 +5,7 @@
 
 pub(crate) mod data;
 mod execution;
-mod http;
+pub(crate) mod http;
 mod k6;
 mod metrics;
 pub(crate) mod timers;

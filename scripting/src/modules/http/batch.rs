@@ -171,7 +171,7 @@ fn element_call<'js>(
     element: &Value<'js>,
 ) -> JsResult<Result<Call, Problem>> {
     let nullish = |value: &Value<'js>| value.is_undefined() || value.is_null();
-    if element.is_string() {
+    if element.is_string() || super::url::is_template(state, element) {
         let arguments = Arguments {
             method: "GET",
             url: Some(element),

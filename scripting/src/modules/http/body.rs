@@ -1,12 +1,15 @@
 //! Bodies of requests: text, bytes, and objects as forms.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, RandomState},
+};
 
 use bytes::Bytes;
 use rquickjs::{ArrayBuffer, Ctx, Filter, Object, Result as JsResult, TypedArray, Value};
 use volley_net as net;
 
-use super::request::Problem;
+use super::{file, request::Problem};
 use crate::{engine, error, globals::go_type_name, host::Level, json, state::VuState};
 
 /// What to send, and the `Content-Type` that goes with it.
@@ -41,6 +44,9 @@ pub(super) fn parse_body<'js>(
     if json::class_of(ctx, object) != "Object" {
         return Ok(Err(refused()));
     }
+    if let Some(multipart) = multipart(state, object)? {
+        return Ok(Ok(multipart));
+    }
     let form = encode_form(state, object)?;
     Ok(Ok((
         Some(form.into()),
@@ -74,6 +80,106 @@ pub(super) fn compress(state: &VuState, request: &mut net::Request, codings: &[n
     }
 }
 
+/// The body of a form with a file among its values; `None` when there is no file.
+fn multipart(state: &VuState, object: &Object<'_>) -> JsResult<Option<Body>> {
+    let keys = object.own_keys::<String>(Filter::new().string().enum_only());
+    let mut parts = Vec::new();
+    let mut any_file = false;
+    for key in keys {
+        let key = key?;
+        let value: Value<'_> = object.get(key.as_str())?;
+        let file = file::behind(state, &value);
+        any_file |= file.is_some();
+        parts.push((key, value, file));
+    }
+    if !any_file {
+        return Ok(None);
+    }
+    let boundary = boundary();
+    let mut body = Vec::new();
+    let mut part = |key: &str, more: &str, data: &[u8]| {
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"{more}\r\n\r\n",
+            quoted(key)
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(data);
+        body.extend_from_slice(b"\r\n");
+    };
+    for (key, value, file) in &parts {
+        if let Some(file) = file {
+            let more = format!(
+                "; filename=\"{}\"\r\nContent-Type: {}",
+                quoted(&file.name),
+                file.content_type.replace(['\r', '\n'], " ")
+            );
+            part(key, &more, &file.data);
+            continue;
+        }
+        match value.as_array() {
+            Some(array) => {
+                for item in array.iter::<Value<'_>>() {
+                    part(
+                        key,
+                        "",
+                        form_value(state, &item?).unwrap_or_default().as_bytes(),
+                    );
+                }
+            }
+            None => part(
+                key,
+                "",
+                form_value(state, value).unwrap_or_default().as_bytes(),
+            ),
+        }
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    let content_type = format!("multipart/form-data; boundary={boundary}");
+    Ok(Some((Some(body.into()), Some(Cow::Owned(content_type)))))
+}
+
+/// A line that no part holds: sixty random hexadecimal digits.
+fn boundary() -> String {
+    let mut digits = String::with_capacity(64);
+    for turn in 0..4 {
+        // Each new RandomState hashes differently.
+        digits.push_str(&format!("{:016x}", RandomState::new().hash_one(turn)));
+    }
+    digits.truncate(60);
+    digits
+}
+
+/// A name inside the quotes of `Content-Disposition`.
+fn quoted(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '\\' | '"' => out.extend(['\\', c]),
+            '\r' => out.push_str("%0D"),
+            '\n' => out.push_str("%0A"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The text of a value in a form; `None` for what has none, an object after a warning.
+fn form_value(state: &VuState, value: &Value<'_>) -> Option<String> {
+    if value.is_null() || value.is_undefined() {
+        return None;
+    }
+    if value.is_object() {
+        let text = format!(
+            "cannot urlencode a nested {} value in a request form body; encoding it as an empty \
+             value, use JSON.stringify() to send structured data",
+            go_type_name(value)
+        );
+        state.log(Level::Warning, &text, &[]);
+        return None;
+    }
+    Some(error::to_text(value))
+}
+
 /// `a=1&b=x+y`, keys sorted.
 fn encode_form(state: &VuState, object: &Object<'_>) -> JsResult<String> {
     let mut keys: Vec<String> = object
@@ -101,19 +207,9 @@ fn push_pair(state: &VuState, form: &mut String, key: &str, value: &Value<'_>) {
     }
     escape(form, key);
     form.push('=');
-    if value.is_null() || value.is_undefined() {
-        return;
+    if let Some(text) = form_value(state, value) {
+        escape(form, &text);
     }
-    if value.is_object() {
-        let text = format!(
-            "cannot urlencode a nested {} value in a request form body; encoding it as an empty \
-             value, use JSON.stringify() to send structured data",
-            go_type_name(value)
-        );
-        state.log(Level::Warning, &text, &[]);
-        return;
-    }
-    escape(form, &error::to_text(value));
 }
 
 fn escape(out: &mut String, text: &str) {

@@ -2,12 +2,17 @@
 
 mod batch;
 mod body;
+mod expected;
+mod file;
+mod jar;
+mod native;
 mod params;
 mod promise;
 mod request;
 mod response;
 mod samples;
 mod selector;
+mod url;
 
 use std::rc::Rc;
 
@@ -18,19 +23,11 @@ use rquickjs::{
     object::Property,
 };
 
+pub(crate) use self::native::Natives;
 use self::request::Arguments;
-use crate::{engine::LazyClass, error, host::Level, state::VuState, vu::state_of};
+use crate::{host::Level, state::VuState, vu::state_of};
 
-/// What other parts of k6/http offer and this version lacks: calling it says so.
-const NOT_YET: &[&str] = &[
-    "CookieJar",
-    "cookieJar",
-    "expectedStatuses",
-    "file",
-    "setResponseCallback",
-    "url",
-];
-
+/// Every function.
 const FUNCTIONS: &[&str] = &[
     "request",
     "get",
@@ -42,6 +39,12 @@ const FUNCTIONS: &[&str] = &[
     "options",
     "asyncRequest",
     "batch",
+    "file",
+    "url",
+    "cookieJar",
+    "CookieJar",
+    "expectedStatuses",
+    "setResponseCallback",
 ];
 
 /// Functions that take a body, and the methods they send.
@@ -85,7 +88,7 @@ pub(crate) struct Http;
 
 impl ModuleDef for Http {
     fn declare(decl: &Declarations<'_>) -> JsResult<()> {
-        for name in FUNCTIONS.iter().chain(NOT_YET) {
+        for name in FUNCTIONS {
             decl.declare(*name)?;
         }
         for (name, _) in CONSTANTS {
@@ -98,8 +101,7 @@ impl ModuleDef for Http {
     fn evaluate<'js>(ctx: &Ctx<'js>, exports: &Exports<'js>) -> JsResult<()> {
         let module = Object::new(ctx.clone())?;
         let state = state_of(ctx);
-        let class = Rc::new(LazyClass::register(ctx, response::FIELDS)?);
-        *state.response_class.borrow_mut() = Some(class);
+        *state.http.borrow_mut() = Some(Rc::default());
 
         for (name, method) in METHODS {
             let vu = state.clone();
@@ -155,16 +157,39 @@ impl ModuleDef for Http {
         let vu = state.clone();
         let batch = move |ctx: Ctx<'js>, all: Rest<Value<'js>>| batch::batch(&ctx, &vu, &all);
         define(ctx, &module, "batch", batch)?;
-        for name in NOT_YET {
-            let function = Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
-                Err::<(), _>(error::throw(&ctx, &not_yet(&format!("http.{name}()"))))
-            })?;
-            module.set(*name, function.with_constructor(true).with_name(name)?)?;
-        }
+        let vu = state.clone();
+        let file = move |ctx: Ctx<'js>,
+                         data: Opt<Value<'js>>,
+                         name: Opt<Value<'js>>,
+                         content_type: Opt<Value<'js>>| {
+            file::file(&ctx, &vu, data.0, name.0, content_type.0)
+        };
+        define(ctx, &module, "file", file)?;
+        let vu = state.clone();
+        let template = move |ctx: Ctx<'js>, pieces: Opt<Value<'js>>, holes: Rest<Value<'js>>| {
+            url::template(&ctx, &vu, pieces.0.as_ref(), &holes)
+        };
+        define(ctx, &module, "url", template)?;
+        let vu = state.clone();
+        let jar = move |ctx: Ctx<'js>| jar::of_vu(&ctx, &vu);
+        define(ctx, &module, "cookieJar", jar)?;
+        let vu = state.clone();
+        let jar = move |ctx: Ctx<'js>| jar::show(&ctx, &vu, Rc::default());
+        let jar = Function::new(ctx.clone(), jar)?.with_constructor(true);
+        module.set("CookieJar", jar.with_name("CookieJar")?)?;
+        let vu = state.clone();
+        let statuses =
+            move |ctx: Ctx<'js>, all: Rest<Value<'js>>| expected::statuses(&ctx, &vu, &all);
+        define(ctx, &module, "expectedStatuses", statuses)?;
+        let vu = state.clone();
+        let set = move |ctx: Ctx<'js>, callback: Opt<Value<'js>>| {
+            expected::set_callback(&ctx, &vu, callback.0.as_ref())
+        };
+        define(ctx, &module, "setResponseCallback", set)?;
         for (name, value) in CONSTANTS {
             module.prop(*name, Property::from(*value).enumerable())?;
         }
-        for name in FUNCTIONS.iter().chain(NOT_YET) {
+        for name in FUNCTIONS {
             exports.export(*name, module.get::<_, Value<'js>>(*name)?)?;
         }
         for (name, value) in CONSTANTS {

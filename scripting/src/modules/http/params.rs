@@ -1,12 +1,13 @@
 //! The params object of a request.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use rquickjs::{Ctx, Filter, Object, Result as JsResult, Value};
 use volley_net as net;
 
 use super::{
-    not_yet,
+    expected::Verdict,
+    jar, not_yet,
     request::{Problem, ResponseType},
 };
 use crate::{engine, error, globals::go_type_name, modules::metrics::tag_pairs, state::VuState};
@@ -20,6 +21,8 @@ pub(super) struct Params {
     pub(super) redirects: Option<u32>,
     pub(super) response_type: Option<ResponseType>,
     pub(super) throw: bool,
+    pub(super) jar: Option<Rc<net::CookieJar>>,
+    pub(super) verdict: Option<Verdict>,
     pub(super) compression: Vec<net::Coding>,
 }
 
@@ -40,6 +43,8 @@ pub(super) fn parse_params<'js>(
         redirects: None,
         response_type: None,
         throw: state.settings.throw,
+        jar: None,
+        verdict: None,
         compression: Vec::new(),
     };
     let Some(object) = params.and_then(|p| p.as_object()) else {
@@ -105,11 +110,12 @@ pub(super) fn parse_params<'js>(
                     Err(text) => return Ok(Err(Problem::new(text))),
                 }
             }
-            "jar" | "responseCallback" if !value.is_undefined() => {
-                return Err(error::throw(
-                    ctx,
-                    &not_yet(&format!("the request parameter '{key}'")),
-                ));
+            "jar" => parsed.jar = jar::behind(state, &value),
+            "responseCallback" if !value.is_undefined() => {
+                parsed.verdict = Verdict::from_js(state, &value);
+                if parsed.verdict.is_none() {
+                    return Ok(Err(Problem::new("unsupported responseCallback")));
+                }
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use rquickjs::{Ctx, Object, Result as JsResult, Value};
 use volley_metrics::TagSetId;
 use volley_net as net;
 
-use super::{body, params, response, samples};
+use super::{body, expected::Verdict, native::Natives, params, response, samples, url};
 use crate::{engine, error, host::Level, state::VuState};
 
 /// How the body of the response reaches the script.
@@ -28,6 +28,9 @@ pub(super) struct Meta {
     /// The tags of the VU at the moment when the request was made.
     pub(super) base: TagSetId,
     pub(super) tags: Vec<(String, String)>,
+    /// The template of the URL.
+    pub(super) name: Option<Rc<str>>,
+    pub(super) verdict: Verdict,
     /// Whether the limit of redirects is the script's own.
     limits_redirects: bool,
     kind: ResponseType,
@@ -156,8 +159,8 @@ pub(super) fn prepare<'js>(
     state: &Rc<VuState>,
     arguments: &Arguments<'_, 'js>,
 ) -> JsResult<Result<Call, Problem>> {
-    let url = match parse_url(arguments.url) {
-        Ok(url) => url,
+    let (url, name) = match url::parse(state, arguments.url) {
+        Ok(parsed) => parsed,
         Err(problem) => return Ok(Err(problem)),
     };
     let params = match params::parse_params(ctx, state, arguments.params)? {
@@ -175,9 +178,14 @@ pub(super) fn prepare<'js>(
             ResponseType::Text
         }
     });
+    let verdict = match params.verdict {
+        Some(verdict) => verdict,
+        None => Natives::of(state)?.verdict.borrow().clone(),
+    };
     let mut request = net::Request::new(arguments.method.to_owned(), url);
     request.headers = params.headers;
     request.cookies = params.cookies;
+    request.jar = params.jar;
     request.body = body;
     request.timeout = params.timeout;
     request.redirects = params.redirects.unwrap_or(state.settings.max_redirects.0);
@@ -192,22 +200,11 @@ pub(super) fn prepare<'js>(
     let meta = Meta {
         base: state.tag_set(),
         tags: params.tags,
+        name,
+        verdict,
         limits_redirects: params.redirects.is_some(),
         kind,
         throw: params.throw,
     };
     Ok(Ok(Call { request, meta }))
-}
-
-fn parse_url(url: Option<&Value<'_>>) -> Result<net::Url, Problem> {
-    match url.and_then(|u| u.as_string()) {
-        Some(text) => {
-            let text = engine::rust_string(text);
-            net::Url::cached(&text).map_err(|e| Problem::url(format!("invalid URL: {e}")))
-        }
-        None => {
-            let shown = url.map_or_else(|| "undefined".to_owned(), error::to_text);
-            Err(Problem::url(format!("invalid URL: '#{shown}'")))
-        }
-    }
 }

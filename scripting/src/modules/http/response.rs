@@ -1,6 +1,6 @@
 //! Step 6, second half: an exchange becomes a Response whose members are made when they are read.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{any::Any, cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use rquickjs::{
@@ -9,6 +9,7 @@ use rquickjs::{
 use volley_net as net;
 
 use super::{
+    native::{self, Kind},
     not_yet,
     request::{Problem, ResponseType},
     selector,
@@ -104,14 +105,13 @@ fn wrap<'js>(
     body: Body,
     kind: ResponseType,
 ) -> JsResult<Object<'js>> {
-    let class = state.response_class.borrow().clone();
-    let class = class.ok_or(rquickjs::Error::Unknown)?;
     let response = Response {
         outcome,
         body: RefCell::new(body),
         kind,
     };
-    class.make(ctx, Rc::new(Handle(Rc::new(response))))
+    let handle = Rc::new(Handle(Rc::new(response)));
+    native::make(ctx, state, Kind::Response, handle)
 }
 
 /// Shared with the methods of the object, which stay usable without it.
@@ -142,6 +142,10 @@ impl LazyFields for Handle {
                 Outcome::ParseError(problem) => parse_error_field(ctx, name, problem),
             },
         }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn assigned(&self, index: usize, value: &Value<'_>) {

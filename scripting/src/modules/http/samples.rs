@@ -18,7 +18,7 @@ pub(super) fn record(state: &VuState, meta: &Meta, exchange: &net::Exchange) {
 
 fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
     let enabled = state.settings.system_tags;
-    let expected = (200..400).contains(&hop.status);
+    let expected = meta.verdict.on(hop.status);
     let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(meta.tags.len() + 10);
     pairs.extend(meta.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let masked = hop.url.masked();
@@ -27,7 +27,7 @@ fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
         Some((_, name)) => Some(name.as_str()),
         None => {
             vu_name = state.tag("name");
-            vu_name.as_deref()
+            vu_name.as_deref().or(meta.name.as_deref())
         }
     };
     let shown: &str = named.unwrap_or(&masked);
@@ -69,7 +69,7 @@ fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
             }
         }
     }
-    if enabled.expected_response() {
+    if let Some(expected) = expected.filter(|_| enabled.expected_response()) {
         pairs.push(("expected_response", if expected { "true" } else { "false" }));
     }
     let ip;
@@ -95,9 +95,12 @@ fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
         (builtin::HTTP_REQ_SENDING, ms(timings.sending)),
         (builtin::HTTP_REQ_WAITING, ms(timings.waiting)),
         (builtin::HTTP_REQ_RECEIVING, ms(timings.receiving)),
-        (builtin::HTTP_REQ_FAILED, f64::from(u8::from(!expected))),
     ] {
         state.record(metric, tags, value, at);
+    }
+    if let Some(expected) = expected {
+        let failed = f64::from(u8::from(!expected));
+        state.record(builtin::HTTP_REQ_FAILED, tags, failed, at);
     }
 }
 

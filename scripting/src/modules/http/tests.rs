@@ -84,7 +84,7 @@ fn serve(stream: &TcpStream, busy: &Busy) -> Option<()> {
         std::thread::sleep(Duration::from_millis(ms.parse().ok()?));
     }
     let status = after("/status/").unwrap_or_else(|| "200".to_owned());
-    let cookie = after("/set/").map_or_else(String::new, |c| format!("Set-Cookie: {c}\r\n"));
+    let cookie = after("/set/").map_or_else(String::new, |c| format!("Set-Cookie: {c}; Path=/\r\n"));
     let mut answer = head.replace("\r\n", "\n").into_bytes();
     answer.extend_from_slice(&body);
     let head = format!(
@@ -263,4 +263,190 @@ fn a_failed_iteration_leaves_no_request_behind() {
     );
     assert!(lines[0].contains("Error: out"), "{lines:?}");
     assert_eq!(lines[1..], ["never 1", "done"]);
+}
+
+#[test]
+fn forms_with_a_file_are_sent_in_parts() {
+    let lines = Echo::start().run_with(
+        "const bytes = new Uint8Array([104, 105]).buffer; const early = http.file('top', 'top.txt', 'text/plain');",
+        "const r = http.post(url, { n: 1, list: ['a', null], 'q\"': http.file(bytes, 'a\"b\\\\c.bin'), early, none: undefined });
+         const [head, body] = r.body.split(/\\n\\n([^]*)/);
+         const boundary = /\\nContent-Type: multipart\\/form-data; boundary=([0-9a-f]{60})\\n/.exec(head + '\\n')[1];
+         for (const part of body.split(`--${boundary}`)) console.log(JSON.stringify(part));
+         const own = http.post(url, { f: early }, { headers: { 'content-type': 'x/y' } }).body;
+         console.log(/Content-Type: (.*)/.exec(own)[1], own.includes('filename=\"top.txt\"'));
+         const again = http.post(url, { f: early });
+         console.log(again.body.includes(boundary));",
+        1,
+    );
+    assert_eq!(
+        lines,
+        [
+            r#""""#,
+            r#""\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n1\r\n""#,
+            r#""\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\na\r\n""#,
+            r#""\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\n\r\n""#,
+            r#""\r\nContent-Disposition: form-data; name=\"q\\\"\"; filename=\"a\\\"b\\\\c.bin\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n""#,
+            r#""\r\nContent-Disposition: form-data; name=\"early\"; filename=\"top.txt\"\r\nContent-Type: text/plain\r\n\r\ntop\r\n""#,
+            r#""\r\nContent-Disposition: form-data; name=\"none\"\r\n\r\n\r\n""#,
+            r#""--\r\n""#,
+            "x/y true",
+            "false",
+        ]
+    );
+}
+
+#[test]
+fn files_show_what_they_were_made_of() {
+    let lines = Echo::start().run(
+        "const f = http.file('abc', 'x.txt');
+         console.log(f.filename, f.content_type, f.data, Object.keys(f).join());
+         const b = http.file(new Uint8Array([1, 2]).buffer);
+         console.log(/^\\d{19}$/.test(b.filename), b.data.byteLength);
+         f.filename = 'y.txt'; f.data = 'new';
+         console.log(http.post(url, { f }).body.includes('filename=\"y.txt\"'));
+         for (const bad of [new Uint8Array(2), 5, undefined, {}, [1]])
+           try { http.file(bad); } catch (e) { console.log(e.message); }
+         console.log(http.post(url, { f: { ...f } }).body.includes('multipart'));",
+    );
+    assert_eq!(
+        lines,
+        [
+            "x.txt application/octet-stream abc data,filename,content_type",
+            "true 2",
+            "true",
+            "invalid type []uint8, expected string or ArrayBuffer",
+            "invalid type int64, expected string or ArrayBuffer",
+            "invalid type <nil>, expected string or ArrayBuffer",
+            "invalid type map[string]interface {}, expected string or ArrayBuffer",
+            "invalid type []interface {}, expected string or ArrayBuffer",
+            "Warning: cannot urlencode a nested map[string]interface {} value in a request form body; \
+             encoding it as an empty value, use JSON.stringify() to send structured data",
+            "false",
+        ]
+    );
+}
+
+#[test]
+fn templates_are_urls_with_a_name() {
+    let lines = Echo::start().run_with(
+        "const early = http.url`http://u:p@h.test/${1}`;",
+        "const t = http.url`${url}/a/${5}?q=${'x y'}`;
+         console.log(t.name, t.url === `${url}/a/5?q=x y`, Object.keys(t).join(), early.clean_url);
+         console.log(http.get(t).body.split('\\n')[0], http.batch([t, { url: t }, ['POST', t]]).map((r) => r.status).join());
+         try { http.url`127.0.0.1:1/${2}`; } catch (e) { console.log(e.name, e.message); }
+         try { http.url('x'); } catch (e) { console.log(e.name); }
+         console.log(http.get({ url }).error);",
+        1,
+    );
+    assert_eq!(
+        lines,
+        [
+            "${}/a/${}?q=${} true name,url,clean_url http://****:****@h.test/1",
+            "GET /a/5?q=x y HTTP/1.1 200,200,200",
+            "GoError parse \"127.0.0.1:1/2\": first path segment in URL cannot contain colon",
+            "TypeError",
+            "Warning: Request Failed",
+            "invalid URL: '#[object Object]'",
+        ]
+    );
+}
+
+#[test]
+fn statuses_and_callbacks_that_mean_nothing_are_refused() {
+    let lines = Echo::start().run_with(
+        "http.setResponseCallback(http.expectedStatuses(404));",
+        "for (const bad of [[], ['200'], [200.5], [{ min: 3 }], [200, null], [200, [1]], [() => 1]])
+           try { http.expectedStatuses(...bad); console.log('?'); } catch (e) { console.log(e.message); }
+         for (const bad of [5, {}, http.file('a'), 'x'])
+           try { http.setResponseCallback(bad); console.log('?'); } catch (e) { console.log(e.message); }
+         http.setResponseCallback(null);
+         console.log(http.get(url, { responseCallback: {} }).error);
+         console.log(http.get(url, { responseCallback: null }).status, http.get(url, { responseCallback: http.expectedStatuses({ min: 1, max: 9 }, 200.0) }).status);",
+        1,
+    );
+    let neither = |n: u32| {
+        format!(
+            "argument number {n} to expectedStatuses was neither an integer nor an object like {{min:100, max:329}}"
+        )
+    };
+    let both = |n: u32| format!("both min and max need to be integers for argument number {n}");
+    let refused = "unsupported argument, expected http.expectedStatuses".to_owned();
+    let mut expected = vec![
+        "no arguments".to_owned(),
+        neither(1),
+        neither(1),
+        both(1),
+        neither(2),
+        both(2),
+        neither(1),
+    ];
+    expected.extend([refused.clone(), refused.clone(), refused.clone(), refused]);
+    expected.extend(
+        [
+            "Warning: Request Failed",
+            "unsupported responseCallback",
+            "200 200",
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn the_jar_of_a_vu_is_a_new_one_in_each_iteration() {
+    let lines = Echo::start().run_with(
+        "let kept; const own = new http.CookieJar();",
+        "const flat = (o) => Object.keys(o).map((k) => `${k}=${o[k]}`).join('; ');
+         const jar = http.cookieJar();
+         console.log(__ITER, flat(jar.cookiesForURL(url)), kept ? flat(kept.cookiesForURL(url)) : '-', flat(own.cookiesForURL(url)));
+         kept = jar;
+         http.get(`${url}/set/a=1`);
+         http.get(`${url}/set/b=2`, { jar: own });
+         const sent = (params) => /\\nCookie: (.*)/.exec(http.get(url, params).body)?.[1];
+         console.log(sent(), sent({ jar: own }), sent({ jar: own, cookies: { b: { value: 'x', replace: true }, c: '3 4' } }), sent({ jar: {} }));",
+        2,
+    );
+    assert_eq!(
+        lines,
+        [
+            "0  - ",
+            "a=1 b=2 b=x; c=\"3 4\" a=1",
+            "1  a=1 b=2",
+            "a=1 b=2 b=x; c=\"3 4\" a=1",
+        ]
+    );
+}
+
+#[test]
+fn jars_are_set_read_and_cleared() {
+    let lines = Echo::start().run(
+        "const flat = (o) => Object.keys(o).map((k) => `${k}=${o[k]}`).join('; ');
+         const jar = new http.CookieJar(), at = (path) => flat(jar.cookiesForURL(`http://h.test${path}`));
+         console.log(jar.set('http://h.test/', 'plain', 'v'), Object.keys(jar).join());
+         jar.set('http://h.test/a/b', 'deep', 'd');
+         jar.set('http://h.test/', 'deep', 'shallow', { Path: '/', DOMAIN: 'h.test' });
+         jar.set('http://h.test/', 'gone', 'x', { expires: 'Mon, 03 Jan 2000 00:00:00 GMT' });
+         jar.set('http://h.test/', 'safe', 's', { secure: true, http_only: true });
+         jar.set('http://h.test/', 'later', 'l', { EXPIRES: 'Wed, 21 Oct 2037 07:28:00 GMT', max_age: 60 });
+         console.log(at('/'), '|', at('/a/c'), '|', flat(jar.cookiesForURL('https://h.test/')), '|', flat(jar.cookiesForURL('/a')));
+         jar.delete('http://h.test/', 'later');
+         jar.clear('http://h.test/a/b');
+         console.log(at('/a/b'));
+         for (const f of [() => jar.delete('http://h.test/', ''), () => jar.set('http://h.test/', 'n', 'v', { expires: 'soon' }), () => jar.clear('::')])
+           try { f(); console.log('?'); } catch (e) { console.log(e.name, e.message); }
+         const { set } = jar; set('http://h.test/', 'bound', 'b'); console.log(at('/'));",
+    );
+    assert_eq!(
+        lines,
+        [
+            "true clear,cookiesForURL,delete,set",
+            "plain=v; deep=shallow; later=l | deep=d,shallow; plain=v; later=l | plain=v; deep=shallow; safe=s; later=l | ",
+            "plain=v; deep=shallow",
+            "GoError cookie: is null",
+            "GoError unable to parse \"expires\" date string \"soon\": parsing time \"soon\" as \"Mon, 02 Jan 2006 15:04:05 MST\": cannot parse \"soon\" as \"Mon\"",
+            "GoError parse \"::\": missing protocol scheme",
+            "plain=v; deep=shallow; bound=b",
+        ]
+    );
 }
