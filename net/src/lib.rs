@@ -43,6 +43,7 @@ pub use crate::{
     cookie::{CookieJar, SetCookie, parse_http_date},
     error::{Error, ErrorKind, Op},
     http::{
+        auth::Auth,
         client::Client,
         coding::Coding,
         exchange::{

@@ -14,6 +14,7 @@ use futures_util::future::{Either, select};
 use http_body_util::Full;
 
 use super::{
+    auth::{Auth, Rounds},
     coding,
     connection::{self, Connection},
     exchange::{Exchange, Hop, Request, Response},
@@ -94,6 +95,9 @@ impl Client {
         let jar = request.jar.clone().unwrap_or_else(|| self.jar());
         let mut exchange = Exchange::begin(request);
         let mut next = Next::first(&exchange.request);
+        let mut rounds = Rounds::default();
+        // NTLM is about a connection: its steps must have one of their own.
+        let mut held = None;
         loop {
             let outgoing = Outgoing::new(&self.config, &exchange.request, &jar, &next);
             if next.hop == 0 {
@@ -105,7 +109,7 @@ impl Client {
                 // The timer's grain would let a quick one through.
                 Err(ErrorKind::Timeout.into())
             } else {
-                let attempt = pin!(self.attempt(&outgoing, &mut trip));
+                let attempt = pin!(self.attempt(&outgoing, &mut trip, &mut held));
                 let late = pin!(tokio::time::sleep_until(deadline));
                 match select(late, attempt).await {
                     Either::Left(_) => Err(ErrorKind::Timeout.into()),
@@ -122,6 +126,16 @@ impl Client {
             for line in head.headers.get_all(http::header::SET_COOKIE) {
                 jar.set_from_response(&hop.url, &String::from_utf8_lossy(line.as_bytes()));
             }
+            let auth = exchange.request.auth;
+            if let Some(answer) = rounds.answer(auth, &next, head) {
+                hop.handshake = true;
+                exchange.earlier.push(hop);
+                next.authorization = Some(answer);
+                continue;
+            }
+            if let Some(connection) = held.take() {
+                self.pool.put(connection, &self.config);
+            }
             match redirect::after(&exchange.request, &next, head) {
                 redirect::Decision::Done => {}
                 redirect::Decision::Limit => exchange.redirect_limit_reached = true,
@@ -132,6 +146,7 @@ impl Client {
                 redirect::Decision::Follow(following) => {
                     exchange.earlier.push(hop);
                     next = following;
+                    rounds = Rounds::default();
                     continue;
                 }
             }
@@ -151,13 +166,25 @@ impl Client {
 
     /// One round trip; a second one when a connection kept from before turns out to be dead and
     /// nothing can have been done twice.
-    async fn attempt(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<(), Error> {
+    async fn attempt(
+        &self,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+        held: &mut Option<Connection>,
+    ) -> Result<(), Error> {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         check(outgoing).map_err(named)?;
         // Built before there is a connection: a header that cannot be sent costs none.
         let mut request = head::request(&self.config, outgoing).map_err(named)?;
-        if let Some(kept) = self.pool.take(outgoing.url).await {
-            let outcome = self.over(kept, request, outgoing, trip).await;
+        let kept = match held.take() {
+            Some(mut connection) => {
+                connection.reused = true;
+                Some(connection)
+            }
+            None => self.pool.take(outgoing.url).await,
+        };
+        if let Some(kept) = kept {
+            let outcome = self.over(kept, request, outgoing, trip, held).await;
             match outcome {
                 Err(_) if trip.may_retry(outgoing) => trip.again(),
                 outcome => return outcome,
@@ -166,7 +193,7 @@ impl Client {
         }
         let made = connection::open(&self.config, outgoing.url, &self.meter, trip).await;
         let connection = made.map_err(named)?;
-        self.over(connection, request, outgoing, trip).await
+        self.over(connection, request, outgoing, trip, held).await
     }
 
     async fn over(
@@ -175,6 +202,7 @@ impl Client {
         request: http::Request<Full<Bytes>>,
         outgoing: &Outgoing<'_>,
         trip: &mut Trip,
+        held: &mut Option<Connection>,
     ) -> Result<(), Error> {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         trip.connected(&connection);
@@ -186,7 +214,9 @@ impl Client {
         let outcome = connection.read_body(body, trip).await;
         trip.body_received();
         outcome?;
-        if !self.config.no_connection_reuse {
+        if outgoing.request.auth == Auth::Ntlm && connection.reusable() {
+            *held = Some(connection);
+        } else if !self.config.no_connection_reuse {
             self.pool.put(connection, &self.config);
         }
         Ok(())

@@ -10,6 +10,7 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc, time::Duration, time::Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::auth::Auth;
 use crate::{
     cookie::{CookieJar, SetCookie},
     error::Error,
@@ -39,6 +40,8 @@ pub struct Request {
     pub jar: Option<Rc<CookieJar>>,
     /// Sent with every hop, stored nowhere.
     pub cookies: Vec<RequestCookie>,
+    /// What the credentials of the URL are used for.
+    pub auth: Auth,
     /// Reads the body and keeps nothing of it.
     pub discard_body: bool,
 }
@@ -56,6 +59,7 @@ impl Request {
             redirects: 10,
             jar: None,
             cookies: Vec::new(),
+            auth: Auth::Basic,
             discard_body: false,
         }
     }
@@ -89,8 +93,8 @@ pub struct Exchange {
     pub cookie: Option<String>,
     /// The `User-Agent` of the request, when one was sent.
     pub user_agent: Option<String>,
-    /// Round trips that ended in a followed redirect, in order; empty, and not allocated, for
-    /// most requests.
+    /// Round trips that ended in a followed redirect or a challenge that was met, in order; empty,
+    /// and not allocated, for most requests.
     pub earlier: Vec<Hop>,
     /// The last round trip. Its error is the error of the exchange.
     pub last: Hop,
@@ -136,6 +140,8 @@ impl Exchange {
 pub struct Hop {
     /// As sent for this hop.
     pub url: Url,
+    /// Whether it was a step of authentication, whose 401 was to be expected.
+    pub handshake: bool,
     /// As sent for this hop.
     pub method: Cow<'static, str>,
     /// Status code; 0 when there was an error.

@@ -10,7 +10,7 @@ use http::{
 };
 use http_body_util::Full;
 
-use super::{exchange::Request, redirect::Next};
+use super::{auth::Auth, exchange::Request, redirect::Next};
 use crate::{
     config::ClientConfig,
     cookie::{CookieJar, push_pair},
@@ -139,7 +139,10 @@ pub(super) fn request(
     {
         headers.insert(REFERER, value("Referer", referer)?);
     }
-    if !headers.contains_key(AUTHORIZATION)
+    if let Some(answer) = &outgoing.next.authorization {
+        headers.insert(AUTHORIZATION, value("Authorization", answer)?);
+    } else if outgoing.request.auth != Auth::Ntlm
+        && !headers.contains_key(AUTHORIZATION)
         && let Some((user, word)) = outgoing.next.credentials()
     {
         let text = format!("{user}:{}", word.unwrap_or_default());

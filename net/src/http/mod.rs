@@ -1,5 +1,6 @@
 //! HTTP: a request goes in, an exchange comes out.
 
+pub(crate) mod auth;
 mod batch;
 pub(crate) mod client;
 pub(crate) mod coding;

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::*;
 use crate::{
     http::{coding::Coding, exchange::RequestCookie},
@@ -879,4 +881,136 @@ fn a_body_that_is_not_what_it_claims_fails_the_request_and_keeps_the_connection(
     });
     client.close_idle();
     server.done();
+}
+
+/// The same server with credentials in the URL.
+fn with_credentials(url: &Url, credentials: &str) -> Url {
+    let text = url.as_str().replace("://", &format!("://{credentials}@"));
+    Url::parse(&text).expect("a URL")
+}
+
+fn refused(challenge: &str) -> Step {
+    say(&format!(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 2\r\n\r\nno"
+    ))
+}
+
+#[test]
+fn a_digest_challenge_is_met_in_a_second_round_trip() {
+    let challenge = "Digest realm=\"r\", qop=\"auth\", nonce=\"n\"";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        ok("in"),
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        refused("Basic realm=\"r\""),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = with_credentials(&server.url("/a?b"), "bob:secret");
+    let request = || {
+        let mut request = Request::new("POST", url.clone());
+        request.auth = Auth::Digest;
+        request.body = Some("body".into());
+        request
+    };
+    block_on(async {
+        let good = client.send(request()).await;
+        assert_eq!((good.last.status, body(&good)), (200, &b"in"[..]));
+        assert_eq!(good.earlier.len(), 1);
+        assert_eq!(
+            (good.earlier[0].status, good.earlier[0].handshake),
+            (401, true)
+        );
+        assert!(!good.last.handshake);
+        let wrong = client.send(request()).await;
+        assert_eq!((wrong.last.status, wrong.earlier.len()), (401, 1));
+        assert!(!wrong.last.handshake);
+        let other = client.send(request()).await;
+        assert_eq!((other.last.status, other.earlier.len()), (401, 0));
+    });
+    client.close_idle();
+    let seen = server.done();
+    assert!(
+        seen[0].contains("Authorization: Basic Ym9iOnNlY3JldA==\r\n"),
+        "{}",
+        seen[0]
+    );
+    assert!(
+        seen[1].contains(
+            "Authorization: Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"/a?b\""
+        ),
+        "{}",
+        seen[1]
+    );
+    assert!(seen[1].ends_with("\r\n\r\nbody"), "{}", seen[1]);
+}
+
+#[test]
+fn the_steps_of_ntlm_have_a_connection_of_their_own() {
+    // Signature, type 2, an empty target name, flags, challenge, context, no target information.
+    let mut challenge = b"NTLMSSP\0\x02\0\0\0".to_vec();
+    challenge.extend_from_slice(&[0; 8]);
+    challenge.extend_from_slice(&0x0008_0201u32.to_le_bytes());
+    challenge.extend_from_slice(b"12345678");
+    challenge.extend_from_slice(&[0; 16]);
+    let challenge = format!("NTLM {}", STANDARD.encode(&challenge));
+    let handshake = vec![
+        Step::Take,
+        refused("NTLM"),
+        Step::Take,
+        refused(&challenge),
+        Step::Pause(30),
+        Step::Take,
+        ok("in"),
+        Step::Take,
+        ok("again"),
+        Step::Gone,
+    ];
+    let server = Server::start(vec![handshake, vec![Step::Take, ok("other"), Step::Gone]]);
+    let client = client();
+    let url = with_credentials(&server.url("/"), "Domain%5CUser:Password");
+    let request = || {
+        let mut request = get(&url);
+        request.auth = Auth::Ntlm;
+        request
+    };
+    block_on(async {
+        let mut plain = Vec::new();
+        let good = client.send(request());
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            plain.push(client.send(get(&server.url("/plain"))).await);
+        };
+        let (good, ()) = tokio::join!(good, meanwhile);
+        assert_eq!((good.last.status, body(&good)), (200, &b"in"[..]));
+        let steps: Vec<_> = good
+            .earlier
+            .iter()
+            .map(|hop| (hop.status, hop.handshake))
+            .collect();
+        assert_eq!(steps, [(401, true), (401, true)]);
+        assert_eq!(good.last.timings.blocked, Duration::ZERO);
+        assert_eq!(body(&plain[0]), b"other");
+        let again = client.send(request()).await;
+        assert_eq!((again.earlier.len(), body(&again).len() > 1), (0, true));
+    });
+    client.close_idle();
+    let seen = server.done();
+    let mut heads = seen.iter().filter(|head| head.starts_with("GET / "));
+    assert!(!heads.next().expect("a first").contains("Authorization"));
+    for kind in [1u8, 3] {
+        let head = heads.next().expect("a message");
+        let message = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Authorization: NTLM "))
+            .expect("NTLM");
+        let message = STANDARD.decode(message).expect("base64");
+        assert_eq!((&message[..8], message[8]), (&b"NTLMSSP\0"[..], kind));
+    }
 }

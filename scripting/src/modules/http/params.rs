@@ -2,12 +2,12 @@
 
 use std::{rc::Rc, time::Duration};
 
-use rquickjs::{Ctx, Filter, Object, Result as JsResult, Value};
+use rquickjs::{Filter, Object, Result as JsResult, Value};
 use volley_net as net;
 
 use super::{
     expected::Verdict,
-    jar, not_yet,
+    jar,
     request::{Problem, ResponseType},
 };
 use crate::{engine, error, globals::go_type_name, modules::metrics::tag_pairs, state::VuState};
@@ -21,6 +21,7 @@ pub(super) struct Params {
     pub(super) redirects: Option<u32>,
     pub(super) response_type: Option<ResponseType>,
     pub(super) throw: bool,
+    pub(super) auth: net::Auth,
     pub(super) jar: Option<Rc<net::CookieJar>>,
     pub(super) verdict: Option<Verdict>,
     pub(super) compression: Vec<net::Coding>,
@@ -31,7 +32,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reads it; what is no object is empty.
 pub(super) fn parse_params<'js>(
-    ctx: &Ctx<'js>,
     state: &VuState,
     params: Option<&Value<'js>>,
 ) -> JsResult<Result<Params, Problem>> {
@@ -43,6 +43,7 @@ pub(super) fn parse_params<'js>(
         redirects: None,
         response_type: None,
         throw: state.settings.throw,
+        auth: net::Auth::Basic,
         jar: None,
         verdict: None,
         compression: Vec::new(),
@@ -99,10 +100,11 @@ pub(super) fn parse_params<'js>(
             }
             "throw" => parsed.throw = value.get::<rquickjs::Coerced<bool>>()?.0,
             "auth" => {
-                let kind = error::to_text(&value);
-                if kind == "digest" || kind == "ntlm" {
-                    return Err(error::throw(ctx, &not_yet(&format!("auth: '{kind}'"))));
-                }
+                parsed.auth = match error::to_text(&value).as_str() {
+                    "digest" => net::Auth::Digest,
+                    "ntlm" => net::Auth::Ntlm,
+                    _ => net::Auth::Basic,
+                };
             }
             "compression" if !value.is_undefined() && !value.is_null() => {
                 match parse_compression(&error::to_text(&value)) {

@@ -128,10 +128,11 @@ pub(super) fn finish(state: &VuState, meta: &Meta, exchange: &net::Exchange) {
     }
     let silent = meta.limits_redirects || state.settings.max_redirects.1;
     if exchange.redirect_limit_reached && !silent {
+        let redirects = exchange.earlier.iter().filter(|hop| !hop.handshake).count();
         let text = format!(
             "Stopped after {} redirects and returned the redirection; pass {{ redirects: n }} in \
              request params or set global maxRedirects to silence this",
-            exchange.earlier.len() + 1
+            redirects + 1
         );
         let fields = [("url", exchange.last.url.as_str())];
         state.log(Level::Warning, &text, &fields);
@@ -163,7 +164,7 @@ pub(super) fn prepare<'js>(
         Ok(parsed) => parsed,
         Err(problem) => return Ok(Err(problem)),
     };
-    let params = match params::parse_params(ctx, state, arguments.params)? {
+    let params = match params::parse_params(state, arguments.params)? {
         Ok(params) => params,
         Err(problem) => return Ok(Err(problem)),
     };
@@ -186,6 +187,7 @@ pub(super) fn prepare<'js>(
     request.headers = params.headers;
     request.cookies = params.cookies;
     request.jar = params.jar;
+    request.auth = params.auth;
     request.body = body;
     request.timeout = params.timeout;
     request.redirects = params.redirects.unwrap_or(state.settings.max_redirects.0);

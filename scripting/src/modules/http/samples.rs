@@ -18,7 +18,10 @@ pub(super) fn record(state: &VuState, meta: &Meta, exchange: &net::Exchange) {
 
 fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
     let enabled = state.settings.system_tags;
-    let expected = meta.verdict.on(hop.status);
+    let expected = meta
+        .verdict
+        .on(hop.status)
+        .map(|expected| expected || hop.handshake);
     let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(meta.tags.len() + 10);
     pairs.extend(meta.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let masked = hop.url.masked();

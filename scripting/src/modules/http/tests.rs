@@ -84,7 +84,8 @@ fn serve(stream: &TcpStream, busy: &Busy) -> Option<()> {
         std::thread::sleep(Duration::from_millis(ms.parse().ok()?));
     }
     let status = after("/status/").unwrap_or_else(|| "200".to_owned());
-    let cookie = after("/set/").map_or_else(String::new, |c| format!("Set-Cookie: {c}; Path=/\r\n"));
+    let cookie =
+        after("/set/").map_or_else(String::new, |c| format!("Set-Cookie: {c}; Path=/\r\n"));
     let mut answer = head.replace("\r\n", "\n").into_bytes();
     answer.extend_from_slice(&body);
     let head = format!(
