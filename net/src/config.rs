@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::pace::Pace;
+
 /// Settings shared by all clients of a test. Start from [`ClientConfig::default`] and assign
 /// fields; then share it in an `Arc`.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct ClientConfig {
     pub tls_max: Option<TlsVersion>,
     /// Certificates (DER) trusted besides the system's.
     pub extra_roots: Vec<Vec<u8>>,
+    /// The limit of requests per second, for all clients together (`rps`).
+    pub pace: Option<Pace>,
     /// Made by the first TLS connection: reading the system's certificates takes milliseconds,
     /// and a test against plain HTTP should not pay for it.
     pub(crate) tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
@@ -60,6 +64,7 @@ impl Default for ClientConfig {
             tls_min: None,
             tls_max: None,
             extra_roots: Vec::new(),
+            pace: None,
             tls: OnceLock::new(),
         }
     }

@@ -35,6 +35,7 @@ mod cookie;
 mod dial;
 mod error;
 mod http;
+mod pace;
 mod tls;
 mod url;
 
@@ -49,7 +50,9 @@ pub use crate::{
         exchange::{
             Exchange, Hop, Proto, Request, RequestCookie, Response, Timings, TlsInfo, canonical,
         },
+        watch::{Message, Watcher},
     },
+    pace::Pace,
     url::{Url, UrlError},
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue};

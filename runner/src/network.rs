@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use volley_net::{Cidr, ClientConfig, HostMap, TlsVersion};
+use volley_net::{Cidr, ClientConfig, HostMap, Pace, TlsVersion};
 
 use crate::{
     duration::GoDuration,
@@ -64,6 +64,11 @@ pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
             config.dns_ttl = ttl.to_std();
         }
     }
+    config.pace = options
+        .rps
+        .and_then(|rps| u64::try_from(rps).ok())
+        .filter(|rps| *rps > 0)
+        .map(Pace::new);
     config.hosts = hosts;
     config.blacklist_ips = ranges
         .collect::<Result<_, _>>()
@@ -84,14 +89,6 @@ fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
         .and_then(|dns| dns.policy.as_deref())
         .is_some_and(|p| p != "preferIPv4");
     let given = [
-        ("rps", options.rps.is_some_and(|rps| rps > 0)),
-        (
-            "httpDebug",
-            options
-                .http_debug
-                .as_deref()
-                .is_some_and(|mode| !mode.is_empty()),
-        ),
         (
             "tlsAuth",
             options
@@ -164,8 +161,6 @@ mod tests {
     #[test]
     fn nothing_is_ignored_in_silence() {
         for options in [
-            json!({"rps": 5}),
-            json!({"httpDebug": "full"}),
             json!({"dns": {"select": "first"}}),
             json!({"dns": {"policy": "onlyIPv6"}}),
         ] {
@@ -177,6 +172,8 @@ mod tests {
             );
             assert_eq!(error.exit, 104);
         }
-        assert!(of(json!({"rps": 0, "dns": {"select": "random", "policy": "preferIPv4"}})).is_ok());
+        assert!(of(json!({"rps": 0})).is_ok_and(|config| config.pace.is_none()));
+        assert!(of(json!({"rps": 5})).is_ok_and(|config| config.pace.is_some()));
+        assert!(of(json!({"dns": {"select": "random", "policy": "preferIPv4"}})).is_ok());
     }
 }

@@ -141,6 +141,8 @@ pub struct VuSettings {
     pub no_cookies_reset: bool,
     /// Connections are closed after each iteration.
     pub no_vu_connection_reuse: bool,
+    /// Messages of HTTP go to the log, with their bodies if true.
+    pub http_debug: Option<bool>,
     /// How the network engine behaves.
     pub net: Arc<net::ClientConfig>,
 }
@@ -155,6 +157,7 @@ impl Default for VuSettings {
             max_redirects: (10, false),
             no_cookies_reset: false,
             no_vu_connection_reuse: false,
+            http_debug: None,
             net: Arc::new(net::ClientConfig::default()),
         }
     }
@@ -230,7 +233,7 @@ impl VuState {
         id_in_test: u64,
         first_init: bool,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let state = Rc::new(Self {
             fiber: Fiber::new(worker.slot.clone()),
             client: net::Client::new(settings.net.clone()),
             pwd: script.pwd().to_owned(),
@@ -253,7 +256,45 @@ impl VuState {
             events: EventLoop::default(),
             http: RefCell::new(None),
             aborted: Cell::new(false),
-        })
+        });
+        if let Some(bodies) = state.settings.http_debug {
+            let vu = Rc::downgrade(&state);
+            let watcher = move |message: net::Message<'_>| {
+                if let Some(vu) = vu.upgrade() {
+                    vu.log_message(&message);
+                }
+            };
+            state.client.watch(Rc::new(watcher), bodies);
+        }
+        state
+    }
+
+    /// Writes a message of HTTP to the log.
+    fn log_message(&self, message: &net::Message<'_>) {
+        let kind = if message.response {
+            "Response"
+        } else {
+            "Request"
+        };
+        let scenario = self.scenario.borrow().clone();
+        let group = self.tag("group").unwrap_or_default();
+        let (iter, vu) = (
+            self.counters.get().in_instance.to_string(),
+            self.id.to_string(),
+        );
+        let fields = [
+            ("group", group.as_str()),
+            ("iter", &iter),
+            ("request_id", message.id),
+            ("scenario", scenario.as_ref().map_or("", |s| s.name())),
+            ("source", "http-debug"),
+            ("vu", &vu),
+        ];
+        self.log(
+            Level::Info,
+            &format!("{kind}:\n{}\n", message.text),
+            &fields,
+        );
     }
 
     /// Writes a log line.

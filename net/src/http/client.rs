@@ -22,6 +22,7 @@ use super::{
     pool::Pool,
     redirect::{self, Next},
     trip::Trip,
+    watch::{Watch, Watcher},
     wire::Meter,
 };
 use crate::{
@@ -37,6 +38,7 @@ pub struct Client {
     pool: Pool,
     jar: RefCell<Rc<CookieJar>>,
     meter: Rc<Meter>,
+    watch: Watch,
     /// Bytes taken by [`Client::take_data`] so far.
     taken: Cell<(u64, u64)>,
 }
@@ -49,12 +51,19 @@ impl Client {
             pool: Pool::default(),
             jar: RefCell::default(),
             meter: Rc::default(),
+            watch: Watch::default(),
             taken: Cell::default(),
         }
     }
 
     pub(super) fn config(&self) -> &ClientConfig {
         &self.config
+    }
+
+    /// Shows every message from now on to `watcher`, with bodies if it wants them. For debugging:
+    /// it costs copies of everything.
+    pub fn watch(&self, watcher: Watcher, bodies: bool) {
+        self.watch.set(watcher, bodies);
     }
 
     /// The jar that requests use which bring none of their own.
@@ -91,7 +100,7 @@ impl Client {
     pub async fn send(&self, request: Request) -> Exchange {
         // Far away is as good as never, and a deadline must not overflow.
         const LONGEST: Duration = Duration::from_secs(86400 * 365);
-        let deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
+        let mut deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
         let jar = request.jar.clone().unwrap_or_else(|| self.jar());
         let mut exchange = Exchange::begin(request);
         let mut next = Next::first(&exchange.request);
@@ -99,17 +108,24 @@ impl Client {
         // NTLM is about a connection: its steps must have one of their own.
         let mut held = None;
         loop {
+            if let Some(pace) = &self.config.pace {
+                // The turn comes before all phases, and is no part of the time a request may take.
+                deadline += pace.turn().await;
+            }
+            let watched = self.watch.begin();
             let outgoing = Outgoing::new(&self.config, &exchange.request, &jar, &next);
             if next.hop == 0 {
                 exchange.cookie = outgoing.cookie.clone();
                 exchange.user_agent = outgoing.user_agent.map(str::to_owned);
             }
-            let mut trip = Trip::begin(exchange.request.discard_body);
+            let discard = exchange.request.discard_body && !self.watch.wants_bodies();
+            let mut trip = Trip::begin(discard);
             let ran = if exchange.request.timeout.is_zero() {
                 // The timer's grain would let a quick one through.
                 Err(ErrorKind::Timeout.into())
             } else {
-                let attempt = pin!(self.attempt(&outgoing, &mut trip, &mut held));
+                let attempt =
+                    pin!(self.attempt(&outgoing, &mut trip, &mut held, watched.as_deref()));
                 let late = pin!(tokio::time::sleep_until(deadline));
                 match select(late, attempt).await {
                     Either::Left(_) => Err(ErrorKind::Timeout.into()),
@@ -123,6 +139,9 @@ impl Client {
                 exchange.finish(hop, response);
                 return exchange;
             };
+            if let Some(id) = &watched {
+                self.watch.response(id, head);
+            }
             for line in head.headers.get_all(http::header::SET_COOKIE) {
                 jar.set_from_response(&hop.url, &String::from_utf8_lossy(line.as_bytes()));
             }
@@ -171,11 +190,15 @@ impl Client {
         outgoing: &Outgoing<'_>,
         trip: &mut Trip,
         held: &mut Option<Connection>,
+        watched: Option<&str>,
     ) -> Result<(), Error> {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         check(outgoing).map_err(named)?;
         // Built before there is a connection: a header that cannot be sent costs none.
         let mut request = head::request(&self.config, outgoing).map_err(named)?;
+        if let Some(id) = watched {
+            self.watch.request(id, &request, outgoing);
+        }
         let kept = match held.take() {
             Some(mut connection) => {
                 connection.reused = true;

@@ -10,4 +10,5 @@ mod head;
 mod pool;
 mod redirect;
 mod trip;
+pub(crate) mod watch;
 pub(crate) mod wire;

@@ -695,6 +695,11 @@ fn settings(options: &Options) -> Result<VuSettings, OptionError> {
         ),
         no_cookies_reset: options.no_cookies_reset.unwrap_or(false),
         no_vu_connection_reuse: options.no_vu_connection_reuse.unwrap_or(false),
+        http_debug: options
+            .http_debug
+            .as_deref()
+            .filter(|mode| !mode.is_empty())
+            .map(|mode| mode == "full"),
         net: Arc::new(network::config(options)?),
     })
 }

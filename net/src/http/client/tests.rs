@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::*;
 use crate::{
-    http::{coding::Coding, exchange::RequestCookie},
+    http::{coding::Coding, exchange::RequestCookie, watch::Message},
     url::Url,
 };
 
@@ -1013,4 +1013,86 @@ fn the_steps_of_ntlm_have_a_connection_of_their_own() {
         let message = STANDARD.decode(message).expect("base64");
         assert_eq!((&message[..8], message[8]), (&b"NTLMSSP\0"[..], kind));
     }
+}
+
+#[test]
+fn a_watcher_sees_every_message_with_its_body() {
+    let redirect = "HTTP/1.1 302 Found\r\nlocation: /b\r\nContent-Length: 4\r\n\r\ngone";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        say(redirect),
+        Step::Take,
+        ok("there"),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let notes = seen.clone();
+    let watcher = move |message: Message<'_>| {
+        notes
+            .borrow_mut()
+            .push((message.id.to_owned(), message.response, message.text));
+    };
+    client.watch(Rc::new(watcher), true);
+    block_on(async {
+        let mut request = Request::new("PUT", server.url("/a"));
+        request.headers.push(("x-probe".into(), "p".into()));
+        request.body = Some("body".into());
+        request.discard_body = true;
+        assert_eq!(client.send(request).await.last.status, 200);
+    });
+    let address = server.address;
+    client.close_idle();
+    server.done();
+    let seen = seen.take();
+    let texts: Vec<&str> = seen.iter().map(|(_, _, text)| text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            &format!(
+                "PUT /a HTTP/1.1\r\nHost: {address}\r\nX-Probe: p\r\nContent-Length: 4\r\n\r\nbody"
+            ),
+            "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 4\r\n\r\ngone",
+            &format!(
+                "GET /b HTTP/1.1\r\nHost: {address}\r\nX-Probe: p\r\nReferer: http://{address}/a\r\n\r\n"
+            ),
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere",
+        ]
+    );
+    let directions: Vec<bool> = seen.iter().map(|(_, response, _)| *response).collect();
+    assert_eq!(directions, [false, true, false, true]);
+    assert_eq!((&seen[0].0, &seen[2].0), (&seen[1].0, &seen[3].0));
+    assert_ne!(seen[0].0, seen[2].0);
+    assert_eq!((seen[0].0.len(), seen[0].0.as_bytes()[14]), (36, b'4'));
+}
+
+#[test]
+fn a_pace_spaces_requests_out_before_their_phases_and_their_timeout() {
+    let server = Server::start(vec![vec![
+        Step::Take,
+        ok("a"),
+        Step::Take,
+        ok("b"),
+        Step::Take,
+        ok("c"),
+        Step::Gone,
+    ]]);
+    let config = ClientConfig {
+        pace: Some(crate::Pace::new(10)),
+        ..ClientConfig::default()
+    };
+    let client = Client::new(Arc::new(config));
+    block_on(async {
+        let begun = std::time::Instant::now();
+        for _ in 0..3 {
+            let mut request = get(&server.url("/"));
+            request.timeout = Duration::from_millis(80);
+            let exchange = client.send(request).await;
+            assert_eq!(exchange.last.status, 200, "{:?}", exchange.error());
+            assert!(exchange.last.timings.blocked < Duration::from_millis(60));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(195));
+    });
+    client.close_idle();
+    server.done();
 }
