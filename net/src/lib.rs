@@ -36,11 +36,12 @@ mod dial;
 mod error;
 mod http;
 mod pace;
+mod proxy;
 mod tls;
 mod url;
 
 pub use crate::{
-    config::{Cidr, ClientConfig, HostMap, TlsVersion},
+    config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},
     cookie::{CookieJar, SetCookie, parse_http_date},
     error::{Error, ErrorKind, Op},
     http::{
@@ -53,6 +54,7 @@ pub use crate::{
         watch::{Message, Watcher},
     },
     pace::Pace,
+    proxy::Proxies,
     url::{Url, UrlError},
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,12 +1,12 @@
 //! From the options of a test to the settings of the network engine.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use volley_net::{Cidr, ClientConfig, HostMap, Pace, TlsVersion};
+use volley_net::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Pace, Proxies, TlsVersion};
 
 use crate::{
     duration::GoDuration,
-    options::{OptionError, Options},
+    options::{self, OptionError, Options},
 };
 
 /// What requests say they come from, unless the options say otherwise. Servers that look for k6
@@ -21,7 +21,10 @@ pub(crate) const USER_AGENT: &str = concat!(
 ///
 /// # Errors
 /// A value that means nothing to the engine, or an option that it does not know yet; 104.
-pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
+pub(crate) fn config(
+    options: &Options,
+    env: &BTreeMap<String, String>,
+) -> Result<ClientConfig, OptionError> {
     refuse_unsupported(options)?;
     let limit = |value: Option<i64>, default: usize| {
         value.map_or(default, |value| usize::try_from(value).unwrap_or(0))
@@ -56,14 +59,12 @@ pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
     config.no_connection_reuse = options.no_connection_reuse.unwrap_or(false);
     config.max_idle = limit(options.batch, config.max_idle);
     config.max_idle_per_host = limit(options.batch_per_host, config.max_idle_per_host);
-    match options.dns.as_ref().and_then(|dns| dns.ttl.as_deref()) {
-        None => {}
-        Some("inf") => config.dns_ttl = Duration::MAX,
-        Some(ttl) => {
-            let ttl = GoDuration::parse_extended(ttl).map_err(OptionError::config)?;
-            config.dns_ttl = ttl.to_std();
-        }
+    if let Some(dns) = &options.dns {
+        config.dns = name_service(dns).map_err(OptionError::config)?;
     }
+    let local = options.local_ips.iter().flatten();
+    config.local_ips = LocalIps::new(local.map(|range| (range.first, range.last)));
+    config.proxies = Proxies::from_env(|name| env.get(name).cloned());
     config.pace = options
         .rps
         .and_then(|rps| u64::try_from(rps).ok())
@@ -78,16 +79,25 @@ pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
     Ok(config)
 }
 
+fn name_service(dns: &options::Dns) -> Result<Dns, String> {
+    let mut read = Dns::default();
+    match dns.ttl.as_deref() {
+        None => {}
+        Some("inf") => read.ttl = Duration::MAX,
+        Some(ttl) => read.ttl = GoDuration::parse_extended(ttl)?.to_std(),
+    }
+    if let Some(select) = &dns.select {
+        read.select = select.parse()?;
+    }
+    if let Some(policy) = &dns.policy {
+        read.policy = policy.parse()?;
+    }
+    Ok(read)
+}
+
 /// Options that are read and understood, and that nothing here acts on yet: a test that asks for
 /// them must not run as if it had them.
 fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
-    let dns = options.dns.as_ref();
-    let select = dns
-        .and_then(|dns| dns.select.as_deref())
-        .is_some_and(|s| s != "random");
-    let policy = dns
-        .and_then(|dns| dns.policy.as_deref())
-        .is_some_and(|p| p != "preferIPv4");
     let given = [
         (
             "tlsAuth",
@@ -103,15 +113,6 @@ fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
                 .as_ref()
                 .is_some_and(|list| !list.0.is_empty()),
         ),
-        (
-            "localIPs",
-            options
-                .local_ips
-                .as_ref()
-                .is_some_and(|list| !list.is_empty()),
-        ),
-        ("dns.select", select),
-        ("dns.policy", policy),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(OptionError::config(format!(
@@ -126,17 +127,19 @@ fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
 mod tests {
     use serde_json::json;
 
+    use volley_net::{Policy, Select};
+
     use super::*;
 
     fn of(options: serde_json::Value) -> Result<ClientConfig, OptionError> {
         let (options, _) = Options::from_script(&options).expect("options");
-        config(&options)
+        config(&options, &BTreeMap::new())
     }
 
     #[test]
     fn options_reach_the_engine() {
         let config = of(json!({
-            "userAgent": "me", "batch": 7, "batchPerHost": 0, "dns": {"ttl": "1m"},
+            "userAgent": "me", "batch": 7, "batchPerHost": 0, "dns": {"ttl": "1m", "select": "roundRobin", "policy": "any"},
             "hosts": {"a.test": "127.0.0.1:8080"}, "blacklistIPs": ["10.0.0.0/8"],
             "blockHostnames": ["*.bad.test"], "tlsVersion": {"min": "tls1.2", "max": "tls1.3"},
             "insecureSkipTLSVerify": true, "noConnectionReuse": true,
@@ -144,7 +147,11 @@ mod tests {
         .expect("a configuration");
         assert_eq!(config.user_agent.as_deref(), Some("me"));
         assert_eq!((config.max_idle, config.max_idle_per_host), (7, 0));
-        assert_eq!(config.dns_ttl.as_secs(), 60);
+        assert_eq!(config.dns.ttl.as_secs(), 60);
+        assert_eq!(
+            (config.dns.select, config.dns.policy),
+            (Select::RoundRobin, Policy::Any)
+        );
         assert_eq!(
             config.hosts.lookup("a.test", 80).map(|a| a.to_string()),
             Some("127.0.0.1:8080".into())
@@ -161,8 +168,8 @@ mod tests {
     #[test]
     fn nothing_is_ignored_in_silence() {
         for options in [
-            json!({"dns": {"select": "first"}}),
-            json!({"dns": {"policy": "onlyIPv6"}}),
+            json!({"tlsCipherSuites": ["TLS_AES_128_GCM_SHA256"]}),
+            json!({"tlsAuth": [{}]}),
         ] {
             let error = of(options.clone()).expect_err("refused");
             assert!(
@@ -174,6 +181,5 @@ mod tests {
         }
         assert!(of(json!({"rps": 0})).is_ok_and(|config| config.pace.is_none()));
         assert!(of(json!({"rps": 5})).is_ok_and(|config| config.pace.is_some()));
-        assert!(of(json!({"dns": {"select": "random", "policy": "preferIPv4"}})).is_ok());
     }
 }

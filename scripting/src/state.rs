@@ -235,7 +235,7 @@ impl VuState {
     ) -> Rc<Self> {
         let state = Rc::new(Self {
             fiber: Fiber::new(worker.slot.clone()),
-            client: net::Client::new(settings.net.clone()),
+            client: net::Client::new(settings.net.clone()).numbered(id),
             pwd: script.pwd().to_owned(),
             worker,
             host,

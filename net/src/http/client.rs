@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
+    net::IpAddr,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -39,6 +40,8 @@ pub struct Client {
     jar: RefCell<Rc<CookieJar>>,
     meter: Rc<Meter>,
     watch: Watch,
+    /// The address to send from, if it matters.
+    local: Option<IpAddr>,
     /// Bytes taken by [`Client::take_data`] so far.
     taken: Cell<(u64, u64)>,
 }
@@ -52,8 +55,15 @@ impl Client {
             jar: RefCell::default(),
             meter: Rc::default(),
             watch: Watch::default(),
+            local: None,
             taken: Cell::default(),
         }
+    }
+
+    /// The same, as the client with this number, which decides what address it sends from.
+    pub fn numbered(mut self, number: u64) -> Self {
+        self.local = self.config.local_ips.of(number);
+        self
     }
 
     pub(super) fn config(&self) -> &ClientConfig {
@@ -214,7 +224,8 @@ impl Client {
             }
             request = head::request(&self.config, outgoing).map_err(named)?;
         }
-        let made = connection::open(&self.config, outgoing.url, &self.meter, trip).await;
+        let made =
+            connection::open(&self.config, outgoing.url, self.local, &self.meter, trip).await;
         let connection = made.map_err(named)?;
         self.over(connection, request, outgoing, trip, held).await
     }
@@ -230,7 +241,7 @@ impl Client {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         trip.connected(&connection);
         let incoming = connection
-            .send(request, outgoing.url.wire_target(), &outgoing.method)
+            .send(request, outgoing.url, &outgoing.method)
             .await
             .map_err(named)?;
         let body = trip.head_received(incoming);

@@ -8,7 +8,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls: Option<TlsInfo>,
     pub(super) reused: bool,
+    /// Whether a proxy is at the other end that wants to be told the whole URL.
+    absolute: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -62,11 +64,12 @@ impl std::fmt::Debug for Connection {
 pub(super) async fn open(
     config: &ClientConfig,
     url: &Url,
+    local: Option<IpAddr>,
     meter: &Rc<Meter>,
     trip: &mut Trip,
 ) -> Result<Connection, Error> {
     let marks = Marks::new(meter.clone());
-    let wire = dial::dial(config, url, &marks, &mut trip.dial).await?;
+    let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
     let made = http1::Builder::new()
         .title_case_headers(true)
         .handshake(TokioIo::new(wire))
@@ -79,6 +82,7 @@ pub(super) async fn open(
         url: url.clone(),
         remote: trip.dial.remote,
         tls: trip.dial.tls,
+        absolute: trip.dial.absolute,
         reused: false,
     })
 }
@@ -96,11 +100,14 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: http::Request<Full<Bytes>>,
-        target: &Target,
+        url: &Url,
         method: &str,
     ) -> Result<http::Response<Incoming>, Error> {
         self.marks.begin();
-        if let Target::Raw(bytes) = target {
+        if self.absolute {
+            self.marks
+                .rewrite_target(method, url.absolute_target().as_bytes());
+        } else if let Target::Raw(bytes) = url.wire_target() {
             self.marks.rewrite_target(method, bytes);
         }
         let mut response = std::pin::pin!(self.sender.send_request(request));

@@ -6,7 +6,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Uri,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, REFERER, USER_AGENT},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, REFERER,
+        USER_AGENT,
+    },
 };
 use http_body_util::Full;
 
@@ -15,6 +18,7 @@ use crate::{
     config::ClientConfig,
     cookie::{CookieJar, push_pair},
     error::{Error, ErrorKind},
+    proxy::Kind,
     url::{Target, Url, quote},
 };
 
@@ -148,6 +152,13 @@ pub(super) fn request(
         let text = format!("{user}:{}", word.unwrap_or_default());
         let basic = format!("Basic {}", STANDARD.encode(text));
         headers.insert(AUTHORIZATION, value("Authorization", &basic)?);
+    }
+    if outgoing.url.scheme() == "http"
+        && let Some(proxy) = config.proxies.of(outgoing.url)
+        && proxy.kind == Kind::Http
+        && let Some(answer) = proxy.authorization()
+    {
+        headers.insert(PROXY_AUTHORIZATION, value("Proxy-Authorization", &answer)?);
     }
     if config.no_connection_reuse {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

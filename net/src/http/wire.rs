@@ -164,6 +164,11 @@ impl Socket {
         Self { stream, marks }
     }
 
+    /// How the socket failed, if it did.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.marks.socket_error()
+    }
+
     fn sent(&self, outcome: &io::Result<usize>) {
         match outcome {
             Ok(n) => {

@@ -1,7 +1,7 @@
 //! `run`: load, resolve, build, run, report. One named step a line in [`run`] and `Test::go`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -158,7 +158,7 @@ impl<'a> Test<'a> {
         let thresholds = consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
-        let settings = Arc::new(settings(&resolved.options)?);
+        let settings = Arc::new(settings(&resolved.options, &outside.env)?);
         let has_thresholds = !thresholds.is_empty();
 
         state.pause_by_option(resolved.options.paused.unwrap_or(false));
@@ -680,7 +680,7 @@ fn output_log(outside: &Outside) -> OutputLog {
 }
 
 /// What VUs act on.
-fn settings(options: &Options) -> Result<VuSettings, OptionError> {
+fn settings(options: &Options, env: &BTreeMap<String, String>) -> Result<VuSettings, OptionError> {
     let tags = options.tags.clone().unwrap_or_default();
     let system_tags = options.system_tags.clone().unwrap_or_default();
     let redirects = options.max_redirects;
@@ -700,7 +700,7 @@ fn settings(options: &Options) -> Result<VuSettings, OptionError> {
             .as_deref()
             .filter(|mode| !mode.is_empty())
             .map(|mode| mode == "full"),
-        net: Arc::new(network::config(options)?),
+        net: Arc::new(network::config(options, env)?),
     })
 }
 

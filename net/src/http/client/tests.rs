@@ -972,7 +972,8 @@ fn the_steps_of_ntlm_have_a_connection_of_their_own() {
         ok("again"),
         Step::Gone,
     ];
-    let server = Server::start(vec![handshake, vec![Step::Take, ok("other"), Step::Gone]]);
+    let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nother";
+    let server = Server::start(vec![handshake, vec![Step::Take, say(last)]]);
     let client = client();
     let url = with_credentials(&server.url("/"), "Domain%5CUser:Password");
     let request = || {
@@ -998,7 +999,7 @@ fn the_steps_of_ntlm_have_a_connection_of_their_own() {
         assert_eq!(good.last.timings.blocked, Duration::ZERO);
         assert_eq!(body(&plain[0]), b"other");
         let again = client.send(request()).await;
-        assert_eq!((again.earlier.len(), body(&again).len() > 1), (0, true));
+        assert_eq!((again.earlier.len(), body(&again)), (0, &b"again"[..]));
     });
     client.close_idle();
     let seen = server.done();
@@ -1095,4 +1096,175 @@ fn a_pace_spaces_requests_out_before_their_phases_and_their_timeout() {
     });
     client.close_idle();
     server.done();
+}
+
+/// A client whose requests to `*.test` end at this address.
+fn client_for(address: SocketAddr, change: impl FnOnce(&mut ClientConfig)) -> Client {
+    let mut config = ClientConfig::default();
+    config
+        .hosts
+        .insert("*.test", &address.to_string())
+        .expect("a pattern");
+    change(&mut config);
+    Client::new(Arc::new(config))
+}
+
+fn through(variable: &str, proxy: &str) -> crate::Proxies {
+    crate::Proxies::from_env(|name| (name == variable).then(|| proxy.to_owned()))
+}
+
+#[test]
+fn a_proxy_is_told_the_whole_url() {
+    let server = Server::start(vec![vec![
+        Step::Take,
+        ok("one"),
+        Step::Take,
+        ok("two"),
+        Step::Gone,
+    ]]);
+    let client = client_for(server.address, |config| {
+        config.proxies = through("HTTP_PROXY", "http://me:word@proxy.test:3128");
+    });
+    let address = server.address;
+    block_on(async {
+        let url = Url::parse("http://u:p@far.example:8080/a b?c d#e").expect("a URL");
+        let first = client.send(get(&url)).await;
+        assert_eq!(body(&first), b"one", "{:?}", first.error());
+        assert_eq!(first.last.remote, Some(address));
+        let again = client.send(get(&url)).await;
+        assert_eq!(again.last.timings.blocked, Duration::ZERO);
+        // Never through the proxy; nobody listens there.
+        let here = Url::parse("http://127.0.0.1:1/").expect("a URL");
+        assert_eq!(code_and_text(&client.send(get(&here)).await.last).0, 1212);
+    });
+    client.close_idle();
+    for head in server.done() {
+        let lines: Vec<&str> = head.lines().collect();
+        assert_eq!(
+            lines[..4],
+            [
+                "GET http://far.example:8080/a%20b?c d HTTP/1.1",
+                "Host: far.example:8080",
+                "Authorization: Basic dTpw",
+                "Proxy-Authorization: Basic bWU6d29yZA==",
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_proxy_that_does_not_connect_fails_the_request() {
+    let refuse = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::start(vec![
+        vec![Step::Take, say(refuse)],
+        vec![
+            Step::Take,
+            say("HTTP/1.1 200 Connection established\r\n\r\n"),
+        ],
+        vec![Step::Take, say("SSH-2.0-nope\r\n\r\n")],
+        vec![Step::Take],
+    ]);
+    let client = client_for(server.address, |config| {
+        config.proxies = through("https_proxy", "proxy.test:3128");
+        config.user_agent = Some("me".into());
+    });
+    block_on(async {
+        let url = Url::parse("https://far.example/").expect("a URL");
+        let mut texts = Vec::new();
+        for _ in 0..4 {
+            let exchange = client.send(get(&url)).await;
+            texts.push(code_and_text(&exchange.last));
+        }
+        assert_eq!(texts[0], (1000, "Proxy Authentication Required".to_owned()));
+        assert_eq!(
+            texts[1].0, 1000,
+            "the tunnel is there, TLS is not: {texts:?}"
+        );
+        assert_eq!(
+            texts[2],
+            (1000, "malformed HTTP response \"SSH-2.0-nope\"".to_owned())
+        );
+        assert_eq!(texts[3], (1000, "unexpected EOF".to_owned()));
+    });
+    let seen = server.done();
+    assert_eq!(
+        seen[0],
+        "CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\nUser-Agent: me\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_socks_proxy_gets_the_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut expect = |bytes: &[u8], answer: &[u8]| {
+            let mut read = vec![0; bytes.len()];
+            stream.read_exact(&mut read).expect("bytes");
+            assert_eq!(read, bytes);
+            stream.write_all(answer).expect("an answer");
+        };
+        expect(&[5, 2, 0, 2], &[5, 2]);
+        expect(b"\x01\x02me\x04word", &[1, 0]);
+        expect(
+            b"\x05\x01\x00\x03\x0bfar.example\x1f\x90",
+            b"\x05\x00\x00\x03\x01x\x00\x50",
+        );
+        take(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
+    });
+    let client = client_for(address, |config| {
+        config.proxies = through("HTTP_PROXY", "socks5://me:word@proxy.test");
+    });
+    block_on(async {
+        let url = Url::parse("http://far.example:8080/").expect("a URL");
+        let exchange = client.send(get(&url)).await;
+        assert_eq!(body(&exchange), b"ok", "{:?}", exchange.error());
+    });
+    server.join().expect("a good conversation");
+}
+
+#[test]
+fn clients_send_from_the_address_of_their_number() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let peers = std::thread::spawn(move || {
+        (0..3)
+            .map(|_| {
+                let (mut stream, peer) = listener.accept().expect("a connection");
+                take(&mut stream);
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+                peer.ip().to_string()
+            })
+            .collect::<Vec<_>>()
+    });
+    let ip = |text: &str| text.parse::<IpAddr>().expect(text);
+    let config = Arc::new(ClientConfig {
+        local_ips: crate::LocalIps::new([(ip("127.0.0.2"), ip("127.0.0.3"))]),
+        ..ClientConfig::default()
+    });
+    let url = Url::parse(&format!("http://{address}/")).expect("a URL");
+    block_on(async {
+        for number in 1..4 {
+            let client = Client::new(config.clone()).numbered(number);
+            assert_eq!(client.send(get(&url)).await.last.status, 204);
+        }
+        let config = ClientConfig {
+            local_ips: crate::LocalIps::new([(ip("::1"), ip("::1"))]),
+            ..ClientConfig::default()
+        };
+        let client = Client::new(Arc::new(config)).numbered(1);
+        let (_, text) = code_and_text(&client.send(get(&url)).await.last);
+        assert!(
+            text.ends_with("mismatched local address type ::1"),
+            "{text}"
+        );
+    });
+    assert_eq!(
+        peers.join().expect("peers"),
+        ["127.0.0.3", "127.0.0.2", "127.0.0.3"]
+    );
 }
