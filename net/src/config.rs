@@ -1,14 +1,15 @@
 //! How requests of a whole test are made: built once from the options, shared by every client.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
-use crate::{pace::Pace, proxy::Proxies};
+use crate::{pace::Pace, proxy::Proxies, tls::Identity};
 
 /// Settings shared by all clients of a test. Start from [`ClientConfig::default`] and assign
 /// fields; then share it in an `Arc`.
@@ -43,6 +44,11 @@ pub struct ClientConfig {
     pub tls_min: Option<TlsVersion>,
     /// Newest TLS version to offer; `None` is 1.3.
     pub tls_max: Option<TlsVersion>,
+    /// The only suites of TLS 1.2 to offer, by their IANA names (`tlsCipherSuites`); those of TLS 1.3
+    /// cannot be chosen. None at all is the library's choice.
+    pub cipher_suites: Vec<String>,
+    /// Certificates to show to servers that ask for one (`tlsAuth`).
+    pub identities: Vec<Identity>,
     /// Certificates (DER) trusted besides the system's.
     pub extra_roots: Vec<Vec<u8>>,
     /// The limit of requests per second, for all clients together (`rps`).
@@ -50,6 +56,8 @@ pub struct ClientConfig {
     /// Made by the first TLS connection: reading the system's certificates takes milliseconds,
     /// and a test against plain HTTP should not pay for it.
     pub(crate) tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+    /// The same with each choice of identities that some host has needed.
+    pub(crate) tls_with: Mutex<HashMap<Vec<usize>, Arc<rustls::ClientConfig>>>,
 }
 
 impl Default for ClientConfig {
@@ -69,9 +77,12 @@ impl Default for ClientConfig {
             block_hostnames: Vec::new(),
             tls_min: None,
             tls_max: None,
+            cipher_suites: Vec::new(),
+            identities: Vec::new(),
             extra_roots: Vec::new(),
             pace: None,
             tls: OnceLock::new(),
+            tls_with: Mutex::default(),
         }
     }
 }
@@ -92,7 +103,7 @@ impl ClientConfig {
 }
 
 /// Whether a host pattern (exact, or with a leading `*`) matches, case aside.
-fn matches(pattern: &str, host: &str) -> bool {
+pub(crate) fn matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix('*') {
         Some(tail) => {
             host.len() >= tail.len()

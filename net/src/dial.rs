@@ -6,9 +6,11 @@
 
 use std::{
     collections::HashMap,
+    future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
@@ -136,12 +138,21 @@ pub(crate) async fn dial(
 
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| ErrorKind::Tls(format!("tls: invalid server name {host}")))?;
-    let connector = TlsConnector::from(config.tls()?);
+    let connector = TlsConnector::from(config.tls(host)?);
     let handshake = Instant::now();
-    match connector.connect(name, socket).await {
+    let mut ocsp = None;
+    let mut shaking = pin!(connector.connect(name, socket));
+    let shaken = poll_fn(|task| {
+        // Whatever another connection has left there is not ours.
+        tls::noted();
+        let outcome = shaking.as_mut().poll(task);
+        ocsp = tls::noted().or(ocsp);
+        outcome
+    });
+    match shaken.await {
         Ok(stream) => {
             log.handshake = handshake.elapsed();
-            log.tls = Some(tls::info(stream.get_ref().1));
+            log.tls = Some(tls::info(stream.get_ref().1, ocsp));
             Ok(Wire::tls(stream, marks.clone()))
         }
         Err(e) => Err(match (tls::inner(&e), marks.socket_error()) {

@@ -55,6 +55,7 @@ pub use crate::{
     },
     pace::Pace,
     proxy::Proxies,
+    tls::{Identity, Ocsp},
     url::{Url, UrlError},
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use volley_net::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Pace, Proxies, TlsVersion};
+use volley_net::{Cidr, ClientConfig, Dns, HostMap, Identity, LocalIps, Pace, Proxies, TlsVersion};
 
 use crate::{
     duration::GoDuration,
@@ -20,12 +20,11 @@ pub(crate) const USER_AGENT: &str = concat!(
 /// The settings for all clients of a test.
 ///
 /// # Errors
-/// A value that means nothing to the engine, or an option that it does not know yet; 104.
+/// A value that means nothing to the engine; 104.
 pub(crate) fn config(
     options: &Options,
     env: &BTreeMap<String, String>,
 ) -> Result<ClientConfig, OptionError> {
-    refuse_unsupported(options)?;
     let limit = |value: Option<i64>, default: usize| {
         value.map_or(default, |value| usize::try_from(value).unwrap_or(0))
     };
@@ -76,7 +75,24 @@ pub(crate) fn config(
         .map_err(OptionError::config)?;
     config.block_hostnames = patterns.cloned().collect();
     (config.tls_min, config.tls_max) = (tls_min, tls_max);
+    let suites = options.tls_cipher_suites.iter();
+    config.cipher_suites = suites.flat_map(|suites| suites.0.clone()).collect();
+    // Without suites there is no contradiction that single requests do not tell better.
+    if !config.cipher_suites.is_empty() {
+        config.check_tls().map_err(OptionError::config)?;
+    }
+    let identities = options.tls_auth.iter().flatten().map(identity);
+    config.identities = identities
+        .collect::<Result<_, _>>()
+        .map_err(OptionError::config)?;
     Ok(config)
+}
+
+fn identity(auth: &options::TlsAuth) -> Result<Identity, String> {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let password = auth.password.as_deref().filter(|word| !word.is_empty());
+    let domains = auth.domains.clone().unwrap_or_default();
+    Identity::from_pem(&text(&auth.cert), &text(&auth.key), password, domains)
 }
 
 fn name_service(dns: &options::Dns) -> Result<Dns, String> {
@@ -93,34 +109,6 @@ fn name_service(dns: &options::Dns) -> Result<Dns, String> {
         read.policy = policy.parse()?;
     }
     Ok(read)
-}
-
-/// Options that are read and understood, and that nothing here acts on yet: a test that asks for
-/// them must not run as if it had them.
-fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
-    let given = [
-        (
-            "tlsAuth",
-            options
-                .tls_auth
-                .as_ref()
-                .is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "tlsCipherSuites",
-            options
-                .tls_cipher_suites
-                .as_ref()
-                .is_some_and(|list| !list.0.is_empty()),
-        ),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(OptionError::config(format!(
-            "the option '{name}' is not supported by this version of Volley; \
-             docs/compatibility.md lists what is"
-        ))),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -166,20 +154,29 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ignored_in_silence() {
-        for options in [
-            json!({"tlsCipherSuites": ["TLS_AES_128_GCM_SHA256"]}),
-            json!({"tlsAuth": [{}]}),
-        ] {
-            let error = of(options.clone()).expect_err("refused");
-            assert!(
-                error.text.contains("not supported"),
-                "{options}: {}",
-                error.text
-            );
-            assert_eq!(error.exit, 104);
-        }
+    fn limits_of_zero_are_none() {
         assert!(of(json!({"rps": 0})).is_ok_and(|config| config.pace.is_none()));
         assert!(of(json!({"rps": 5})).is_ok_and(|config| config.pace.is_some()));
+    }
+
+    #[test]
+    fn tls_that_cannot_work_is_refused() {
+        for (options, text) in [
+            (
+                json!({"tlsCipherSuites": ["TLS_RSA_WITH_RC4_128_SHA"], "tlsVersion": "tls1.2"}),
+                "tls: none of the cipher suites TLS_RSA_WITH_RC4_128_SHA is supported",
+            ),
+            (
+                json!({"tlsAuth": [{"cert": "", "key": ""}]}),
+                "tls: failed to find any PEM data in certificate input",
+            ),
+        ] {
+            let error = of(options.clone()).expect_err("refused");
+            assert_eq!((error.text.as_str(), error.exit), (text, 104), "{options}");
+        }
+        let both = json!({"tlsCipherSuites": [
+            "TLS_RSA_WITH_RC4_128_SHA", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"
+        ], "tlsVersion": "tls1.2"});
+        assert!(of(both).is_ok());
     }
 }

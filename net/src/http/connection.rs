@@ -32,6 +32,7 @@ use crate::{
     config::ClientConfig,
     dial,
     error::{Error, ErrorKind, message},
+    tls,
     url::{Target, Url, quote},
 };
 
@@ -187,6 +188,9 @@ fn failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
+    if let Some(kind) = tls_failure(error) {
+        return kind.into();
+    }
     if error.is_parse() || error.is_parse_too_large() {
         return match marks.garbage() {
             Some(line) => {
@@ -209,6 +213,9 @@ fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
+    if let Some(kind) = tls_failure(error) {
+        return kind.into();
+    }
     match std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>()) {
         Some(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
             ErrorKind::UnexpectedEof.into()
@@ -219,6 +226,20 @@ fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
         }
         None => ErrorKind::Other(reason(error)).into(),
     }
+}
+
+/// The failure of a TLS session after its handshake: with TLS 1.3 the server's opinion about a
+/// client certificate comes as late as that.
+pub(super) fn tls_failure(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut inner = Some(error);
+    while let Some(error) = inner {
+        let io = error.downcast_ref::<std::io::Error>();
+        if let Some(error) = io.and_then(tls::inner) {
+            return Some(tls::classify(error));
+        }
+        inner = error.source();
+    }
+    None
 }
 
 /// The innermost words of an error chain, which say most.

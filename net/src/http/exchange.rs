@@ -14,6 +14,7 @@ use super::auth::Auth;
 use crate::{
     cookie::{CookieJar, SetCookie},
     error::Error,
+    tls::Ocsp,
     url::Url,
 };
 
@@ -186,6 +187,15 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// IANA name of the cipher suite, `TLS_AES_256_GCM_SHA384`.
     pub cipher: &'static str,
+    /// What the server stapled about its certificate, if anything that can be read.
+    pub ocsp: Option<Ocsp>,
+}
+
+impl TlsInfo {
+    /// The status of the certificate: `good`, `revoked` or `unknown`.
+    pub fn ocsp_status(&self) -> &'static str {
+        self.ocsp.map_or("unknown", |ocsp| ocsp.status)
+    }
 }
 
 /// How long each phase of a round trip took; zero for a phase that did not happen.

@@ -721,17 +721,36 @@ fn rules_keep_requests_from_hosts() {
 
 /// A TLS server with a certificate for `localhost`, signed by itself.
 fn tls_server(connections: usize) -> (SocketAddr, Vec<u8>, JoinHandle<()>) {
+    tls_server_with(connections, Vec::new(), None)
+}
+
+/// The same, which staples an OCSP response, and asks for a certificate of this authority.
+fn tls_server_with(
+    connections: usize,
+    staple: Vec<u8>,
+    authority: Option<Vec<u8>>,
+) -> (SocketAddr, Vec<u8>, JoinHandle<()>) {
     let certified =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let der = certified.cert.der().to_vec();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
         .expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![der.clone().into()], key)
+        .expect("versions");
+    let builder = match authority {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(authority.into()).expect("a root");
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let config = builder
+        .with_single_cert_with_ocsp(vec![der.clone().into()], key, staple)
         .expect("a configuration");
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -1267,4 +1286,76 @@ fn clients_send_from_the_address_of_their_number() {
         peers.join().expect("peers"),
         ["127.0.0.3", "127.0.0.2", "127.0.0.3"]
     );
+}
+
+#[test]
+fn a_stapled_response_is_shown() {
+    // `status` of the response is "try later", which says nothing about the certificate.
+    for (staple, status) in [
+        (crate::tls::tests::good_staple(), "good"),
+        (vec![0x30, 3, 0x0a, 1, 3], "unknown"),
+    ] {
+        let (address, der, thread) = tls_server_with(1, staple, None);
+        let client = Client::new(Arc::new(ClientConfig {
+            extra_roots: vec![der],
+            ..ClientConfig::default()
+        }));
+        let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+        let exchange = block_on(client.send(get(&url)));
+        let session = exchange.last.tls.expect("a session");
+        assert_eq!(session.ocsp_status(), status);
+        client.close_idle();
+        thread.join().expect("the server plays to its end");
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_the_hosts_it_is_for() {
+    let mine = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).expect("a certificate");
+    let (address, der, thread) = tls_server_with(2, Vec::new(), Some(mine.cert.der().to_vec()));
+    let client = |domain: &str| {
+        let identity = crate::Identity::from_pem(
+            &mine.cert.pem(),
+            &mine.signing_key.serialize_pem(),
+            None,
+            vec![domain.to_owned()],
+        );
+        Client::new(Arc::new(ClientConfig {
+            extra_roots: vec![der.clone()],
+            identities: vec![identity.expect("an identity")],
+            ..ClientConfig::default()
+        }))
+    };
+    let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+    block_on(async {
+        let shown = client("localhost").send(get(&url)).await;
+        assert_eq!(body(&shown), b"secret", "{:?}", shown.error());
+        let hidden = client("other.test").send(get(&url)).await;
+        assert_eq!(
+            code_and_text(&hidden.last),
+            (1000, "remote error: tls: certificate required".into())
+        );
+    });
+    thread.join().expect("the server plays to its end");
+}
+
+#[test]
+fn only_the_chosen_suites_are_spoken() {
+    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305";
+    let (address, der, thread) = tls_server(1);
+    let client = Client::new(Arc::new(ClientConfig {
+        extra_roots: vec![der],
+        cipher_suites: vec!["TLS_RSA_WITH_RC4_128_SHA".into(), suite.into()],
+        tls_max: Some(crate::TlsVersion::Tls12),
+        ..ClientConfig::default()
+    }));
+    let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+    let exchange = block_on(client.send(get(&url)));
+    let session = exchange.last.tls.expect("a session");
+    assert_eq!(
+        (session.version, session.cipher),
+        ("tls1.2", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")
+    );
+    client.close_idle();
+    thread.join().expect("the server plays to its end");
 }

@@ -203,7 +203,7 @@ fn exchanged_field<'js>(
         }
         "tls_version" => hop.tls.as_ref().map_or("", |t| t.version).into_js(ctx),
         "tls_cipher_suite" => hop.tls.as_ref().map_or("", |t| t.cipher).into_js(ctx),
-        "ocsp" => ocsp_object(ctx, if hop.tls.is_some() { "unknown" } else { "" }),
+        "ocsp" => ocsp_object(ctx, hop.tls.as_ref()),
         "error" => hop
             .error
             .as_ref()
@@ -241,7 +241,7 @@ fn parse_error_field<'js>(ctx: &Ctx<'js>, name: &str, problem: &Problem) -> JsRe
             }
             object.into_js(ctx)
         }
-        "ocsp" => ocsp_object(ctx, ""),
+        "ocsp" => ocsp_object(ctx, None),
         "error" => problem.text.as_str().into_js(ctx),
         "error_code" => problem.code.into_js(ctx),
         "request" => Ok(Value::new_null(ctx.clone())),
@@ -249,13 +249,16 @@ fn parse_error_field<'js>(ctx: &Ctx<'js>, name: &str, problem: &Problem) -> JsRe
     }
 }
 
-fn ocsp_object<'js>(ctx: &Ctx<'js>, status: &str) -> JsResult<Value<'js>> {
+fn ocsp_object<'js>(ctx: &Ctx<'js>, tls: Option<&net::TlsInfo>) -> JsResult<Value<'js>> {
     let object = Object::new(ctx.clone())?;
-    for field in ["produced_at", "this_update", "next_update", "revoked_at"] {
-        object.set(field, 0)?;
-    }
-    object.set("revocation_reason", "")?;
-    object.set("status", status)?;
+    let staple = tls.and_then(|tls| tls.ocsp);
+    let of = |pick: fn(net::Ocsp) -> i64| staple.map_or(0, pick) as f64;
+    object.set("produced_at", of(|ocsp| ocsp.produced_at))?;
+    object.set("this_update", of(|ocsp| ocsp.this_update))?;
+    object.set("next_update", of(|ocsp| ocsp.next_update))?;
+    object.set("revoked_at", of(|ocsp| ocsp.revoked_at))?;
+    object.set("revocation_reason", staple.map_or("", |ocsp| ocsp.reason))?;
+    object.set("status", tls.map_or("", net::TlsInfo::ocsp_status))?;
     object.into_js(ctx)
 }
 

@@ -66,6 +66,9 @@ fn record_hop(state: &VuState, meta: &Meta, hop: &net::Hop) {
             if let Some(tls) = hop.tls.as_ref().filter(|_| enabled.tls_version()) {
                 pairs.push(("tls_version", tls.version));
             }
+            if let Some(tls) = hop.tls.as_ref().filter(|_| enabled.ocsp_status()) {
+                pairs.push(("ocsp_status", tls.ocsp_status()));
+            }
             if hop.status >= 400 && enabled.error_code() {
                 code = (1000 + u32::from(hop.status)).to_string();
                 pairs.push(("error_code", &code));
