@@ -45,6 +45,8 @@ pub(crate) struct DialLog {
     pub(crate) tls: Option<TlsInfo>,
     /// Whether a proxy is at the other end that wants to be told the whole URL.
     pub(crate) absolute: bool,
+    /// Whether the two ends have agreed on HTTP/2.
+    pub(crate) http2: bool,
 }
 
 /// Opens a connection to the URL's host, from this address if one is given.
@@ -152,6 +154,7 @@ pub(crate) async fn dial(
     match shaken.await {
         Ok(stream) => {
             log.handshake = handshake.elapsed();
+            log.http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             log.tls = Some(tls::info(stream.get_ref().1, ocsp));
             Ok(Wire::tls(stream, marks.clone()))
         }

@@ -43,7 +43,7 @@ mod url;
 pub use crate::{
     config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},
     cookie::{CookieJar, SetCookie, parse_http_date},
-    error::{Error, ErrorKind, Op},
+    error::{Error, ErrorKind, Http2Failure, Op},
     http::{
         auth::Auth,
         client::Client,

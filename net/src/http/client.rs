@@ -11,16 +11,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use http_body_util::Full;
+use tokio::sync::MutexGuard;
 
 use super::{
     auth::{Auth, Rounds},
     coding,
-    connection::{self, Connection},
+    connection::{self, Connection, Opened},
     exchange::{Exchange, Hop, Request, Response},
     head::{self, Outgoing},
-    pool::Pool,
+    http2,
+    pool::{Gate, Pool},
     redirect::{self, Next},
     trip::Trip,
     watch::{Watch, Watcher},
@@ -224,10 +226,101 @@ impl Client {
             }
             request = head::request(&self.config, outgoing).map_err(named)?;
         }
-        let made =
-            connection::open(&self.config, outgoing.url, self.local, &self.meter, trip).await;
-        let connection = made.map_err(named)?;
-        self.over(connection, request, outgoing, trip, held).await
+        if outgoing.url.scheme() == "https" {
+            return self.secure(request, outgoing, trip, held).await;
+        }
+        match self.open(outgoing, trip).await? {
+            Opened::Http1(connection) => self.over(connection, request, outgoing, trip, held).await,
+            Opened::Http2(_) => unreachable!("only TLS agrees on it"),
+        }
+    }
+
+    /// Opens a connection while others wait at the gate, unless it stands open.
+    async fn dial_past(
+        &self,
+        gate: &Gate,
+        passed: &mut Option<MutexGuard<'_, ()>>,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+    ) -> Result<Opened, Error> {
+        if gate.is_open() {
+            *passed = None;
+        }
+        let opened = self.open(outgoing, trip).await;
+        // A dial that has failed leaves nothing to wait for: the others may try at the same time.
+        gate.set_open(!matches!(opened, Ok(Opened::Http2(_))));
+        opened
+    }
+
+    async fn open(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<Opened, Error> {
+        connection::open(&self.config, outgoing.url, self.local, &self.meter, trip)
+            .await
+            .map_err(|error| error.of(&outgoing.method, outgoing.url))
+    }
+
+    /// A round trip over TLS without a kept connection of HTTP/1: a stream of a connection that
+    /// others have, or a new connection.
+    async fn secure(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+        held: &mut Option<Connection>,
+    ) -> Result<(), Error> {
+        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
+        let gate = self.pool.gate(outgoing.url);
+        let (mut passed, mut retried) = (None, false);
+        loop {
+            let shared = if self.config.no_connection_reuse {
+                None
+            } else {
+                self.pool.multiplexed(outgoing.url).await
+            };
+            let connection = match shared {
+                Some(shared) => {
+                    passed = None;
+                    shared
+                }
+                None if passed.is_none() && !gate.is_open() && !self.config.no_connection_reuse => {
+                    let waits = gate.pass();
+                    passed = Some(match waits.now_or_never() {
+                        Some(guard) => guard,
+                        None => {
+                            trip.waited();
+                            gate.pass().await
+                        }
+                    });
+                    continue;
+                }
+                None => match self.dial_past(&gate, &mut passed, outgoing, trip).await? {
+                    Opened::Http1(connection) => {
+                        drop(passed);
+                        return self.over(connection, request, outgoing, trip, held).await;
+                    }
+                    Opened::Http2(connection) => {
+                        if !self.config.no_connection_reuse {
+                            self.pool.share(connection.clone());
+                        }
+                        passed = None;
+                        connection
+                    }
+                },
+            };
+            let outcome = connection
+                .exchange(request, outgoing, &self.meter, trip)
+                .await;
+            match outcome {
+                Err(error)
+                    if !retried && (http2::untouched(&error) || trip.may_retry(outgoing)) =>
+                {
+                    retried = true;
+                    self.pool.forget(&connection);
+                    trip.again();
+                    request = head::request(&self.config, outgoing).map_err(named)?;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn over(

@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 
 use super::{
     exchange::TlsInfo,
+    http2::{self, Http2},
     trip::Trip,
     wire::{Marks, Meter, Wire},
 };
@@ -61,22 +62,32 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Dials and makes hyper's connection over the stream.
+/// What a dial has led to.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Http1(Connection),
+    Http2(Rc<Http2>),
+}
+
+/// Dials, and makes the library's connection over the stream.
 pub(super) async fn open(
     config: &ClientConfig,
     url: &Url,
     local: Option<IpAddr>,
     meter: &Rc<Meter>,
     trip: &mut Trip,
-) -> Result<Connection, Error> {
+) -> Result<Opened, Error> {
     let marks = Marks::new(meter.clone());
     let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
+    if trip.dial.http2 {
+        return http2::open(wire, url, marks, trip).await.map(Opened::Http2);
+    }
     let made = http1::Builder::new()
         .title_case_headers(true)
         .handshake(TokioIo::new(wire))
         .await;
     let (sender, driver) = made.map_err(|error| failure(&marks, &error))?;
-    Ok(Connection {
+    Ok(Opened::Http1(Connection {
         sender,
         driver: Some(Box::pin(driver)),
         marks,
@@ -85,7 +96,7 @@ pub(super) async fn open(
         tls: trip.dial.tls,
         absolute: trip.dial.absolute,
         reused: false,
-    })
+    }))
 }
 
 impl Connection {

@@ -131,7 +131,7 @@ impl ClientConfig {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         tls.resumption = Resumption::disabled();
         Ok(tls)
     }
