@@ -18,7 +18,7 @@ use crate::{
     config::ClientConfig,
     cookie::{CookieJar, push_pair},
     error::{Error, ErrorKind},
-    proxy::Kind,
+    proxy::{Kind, Proxy},
     url::{Target, Url, quote},
 };
 
@@ -83,7 +83,8 @@ fn cookies(request: &Request, jar: &CookieJar, next: &Next) -> Option<String> {
     (!header.is_empty()).then_some(header)
 }
 
-/// The request as hyper takes it. A target that `http::Uri` refuses is left to the stream.
+/// The request as hyper takes it. A target that `http::Uri` refuses, and one for a proxy, is left to
+/// the stream.
 pub(super) fn request(
     config: &ClientConfig,
     outgoing: &Outgoing<'_>,
@@ -94,9 +95,14 @@ pub(super) fn request(
             quote(&outgoing.method)
         ))
     })?;
+    let proxy = match outgoing.url.scheme() {
+        "http" => config.proxies.of(outgoing.url),
+        _ => None,
+    };
+    let proxy = proxy.filter(|proxy| proxy.kind == Kind::Http);
     let uri = match outgoing.url.wire_target() {
-        Target::Plain(uri) => uri.clone(),
-        Target::Raw(_) => Uri::from_static("/"),
+        Target::Plain(uri) if proxy.is_none() => uri.clone(),
+        _ => Uri::from_static("/"),
     };
     let body = outgoing.body.cloned().unwrap_or_default();
     // hyper writes the length of a body, and nothing for none; servers expect a 0 with these.
@@ -153,11 +159,7 @@ pub(super) fn request(
         let basic = format!("Basic {}", STANDARD.encode(text));
         headers.insert(AUTHORIZATION, value("Authorization", &basic)?);
     }
-    if outgoing.url.scheme() == "http"
-        && let Some(proxy) = config.proxies.of(outgoing.url)
-        && proxy.kind == Kind::Http
-        && let Some(answer) = proxy.authorization()
-    {
+    if let Some(answer) = proxy.and_then(Proxy::authorization) {
         headers.insert(PROXY_AUTHORIZATION, value("Proxy-Authorization", &answer)?);
     }
     if config.no_connection_reuse {
