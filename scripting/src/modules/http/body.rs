@@ -80,6 +80,24 @@ pub(super) fn compress(state: &VuState, request: &mut net::Request, codings: &[n
     }
 }
 
+/// Warns about a length of the script's own that is not that of the body: it is not sent.
+pub(super) fn check_length(state: &VuState, request: &net::Request) {
+    let Some(said) = request.header("Content-Length") else {
+        return;
+    };
+    let body = request.packed.as_ref().or(request.body.as_ref());
+    let length = body.map_or(0, |body| body.len());
+    if said.trim().parse() != Ok(length) {
+        let text = format!(
+            "The specified Content-Length header {said:?} in the {} request for {} doesn't match \
+             the actual request body length of {length}, so it will be ignored!",
+            request.method,
+            request.url.as_str()
+        );
+        state.log(Level::Warning, &text, &[]);
+    }
+}
+
 /// The body of a form with a file among its values; `None` when there is no file.
 fn multipart(state: &VuState, object: &Object<'_>) -> JsResult<Option<Body>> {
     let keys = object.own_keys::<String>(Filter::new().string().enum_only());

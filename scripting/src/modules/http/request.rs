@@ -199,6 +199,7 @@ pub(super) fn prepare<'js>(
         request.headers.push(header);
     }
     body::compress(state, &mut request, &params.compression);
+    body::check_length(state, &request);
     let meta = Meta {
         base: state.tag_set(),
         tags: params.tags,

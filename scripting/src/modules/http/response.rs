@@ -72,6 +72,10 @@ pub(super) fn make<'js>(
     exchange: net::Exchange,
     kind: ResponseType,
 ) -> JsResult<Object<'js>> {
+    if let Some(response) = exchange.response.as_ref().filter(|r| r.status == 101) {
+        let text = format!("unsupported response status: 101 {}", response.reason);
+        return Err(error::throw(ctx, &text));
+    }
     let bodiless = |status: u16| status < 200 || status == 204 || status == 304;
     let body = match &exchange.response {
         Some(response) if kind != ResponseType::None && !bodiless(response.status) => {

@@ -451,3 +451,32 @@ fn jars_are_set_read_and_cleared() {
         ]
     );
 }
+
+#[test]
+fn a_length_that_is_wrong_is_told_and_not_sent() {
+    let lines = Echo::start().run(
+        "const send = (length) => /Content-Length: (.*)/.exec(http.post(url, 'four', { headers: { 'content-length': length } }).body)[1];
+         console.log(send('4'), send('5'));",
+    );
+    assert!(
+        lines[0].starts_with("Warning: The specified Content-Length header \"5\" in the POST request for http://127.0.0.1:")
+            && lines[0].ends_with(" doesn't match the actual request body length of 4, so it will be ignored!"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1..], ["4 4"]);
+}
+
+#[test]
+fn switching_protocols_is_no_answer() {
+    let lines = Echo::start().run(
+        "try { http.get(`${url}/status/101`); } catch (e) { console.log(e.name, e.message); }
+         try { await http.asyncRequest('GET', `${url}/status/101`); } catch (e) { console.log(e.message); }",
+    );
+    assert_eq!(
+        lines,
+        [
+            "GoError unsupported response status: 101 Fine",
+            "unsupported response status: 101 Fine",
+        ]
+    );
+}
