@@ -99,12 +99,25 @@ impl Pool {
             return None;
         }
         poll_fn(|task| {
-            // Taken out of the list: driving a connection may wake who looks at it.
-            let all = self.shared.borrow().clone();
-            let found = all
-                .into_iter()
-                .find(|kept| kept.url.same_origin(url) && kept.usable(task));
-            self.shared.borrow_mut().retain(|kept| !kept.is_over());
+            let mut found = None;
+            let mut over = false;
+            for at in 0.. {
+                // No borrow lives while a connection is driven: that may wake who looks at them.
+                let Some(kept) = self.shared.borrow().get(at).cloned() else {
+                    break;
+                };
+                if !kept.url.same_origin(url) {
+                    continue;
+                }
+                if kept.usable(task) {
+                    found = Some(kept);
+                    break;
+                }
+                over |= kept.is_over();
+            }
+            if over {
+                self.shared.borrow_mut().retain(|kept| !kept.is_over());
+            }
             Poll::Ready(found)
         })
         .await

@@ -1,6 +1,6 @@
 //! `http.batch`: several requests at a time, as many as the options `batch` and `batchPerHost` let.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use rquickjs::{Array, Ctx, Filter, IntoJs, Object, Result as JsResult, Value, function::Rest};
 
@@ -173,7 +173,7 @@ fn element_call<'js>(
     let nullish = |value: &Value<'js>| value.is_undefined() || value.is_null();
     if element.is_string() || super::url::is_template(state, element) {
         let arguments = Arguments {
-            method: "GET",
+            method: Cow::Borrowed("GET"),
             url: Some(element),
             body: None,
             params: None,
@@ -217,7 +217,7 @@ fn element_call<'js>(
         }
     }
     let arguments = Arguments {
-        method: &method,
+        method: Cow::Owned(method),
         url: Some(&url),
         body: Some(&body),
         params: Some(&params),

@@ -14,7 +14,7 @@ mod samples;
 mod selector;
 mod url;
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use rquickjs::{
     Coerced, Ctx, Function, Object, Result as JsResult, Value,
@@ -112,7 +112,7 @@ impl ModuleDef for Http {
                       body: Opt<Value<'js>>,
                       params: Opt<Value<'js>>| {
                     let arguments = Arguments {
-                        method,
+                        method: Cow::Borrowed(method),
                         url: url.0.as_ref(),
                         body: body.0.as_ref(),
                         params: params.0.as_ref(),
@@ -134,7 +134,7 @@ impl ModuleDef for Http {
                         warn_arguments(&vu, name, more.0.len() + 2);
                     }
                     let arguments = Arguments {
-                        method,
+                        method: Cow::Borrowed(method),
                         url: url.0.as_ref(),
                         body: None,
                         params: params.0.as_ref(),
@@ -204,10 +204,13 @@ impl ModuleDef for Http {
 type Method = Opt<Coerced<String>>;
 
 /// `(method, url, body?, params?)`.
-fn arguments<'a, 'js>(method: &'a Method, rest: &'a Rest<Value<'js>>) -> Arguments<'a, 'js> {
+fn arguments<'a, 'js>(method: &Method, rest: &'a Rest<Value<'js>>) -> Arguments<'a, 'js> {
     let method = method.0.as_ref().map_or("", |method| method.0.as_str());
     Arguments {
-        method: if method.is_empty() { "GET" } else { method },
+        method: match method {
+            "" | "GET" => Cow::Borrowed("GET"),
+            other => Cow::Owned(other.to_owned()),
+        },
         url: rest.0.first(),
         body: rest.0.get(1),
         params: rest.0.get(2),

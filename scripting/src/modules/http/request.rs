@@ -1,6 +1,6 @@
 //! Step 3 of the hot path: JS arguments become a request, and the VU waits for its exchange.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use rquickjs::{Ctx, Object, Result as JsResult, Value};
 use volley_metrics::TagSetId;
@@ -62,7 +62,8 @@ impl Problem {
 
 /// The four arguments of a request.
 pub(super) struct Arguments<'a, 'js> {
-    pub(super) method: &'a str,
+    /// As it is sent; that of a function like `http.get` is static, and then never copied.
+    pub(super) method: Cow<'static, str>,
     pub(super) url: Option<&'a Value<'js>>,
     pub(super) body: Option<&'a Value<'js>>,
     pub(super) params: Option<&'a Value<'js>>,
@@ -183,7 +184,7 @@ pub(super) fn prepare<'js>(
         Some(verdict) => verdict,
         None => Natives::of(state)?.verdict.borrow().clone(),
     };
-    let mut request = net::Request::new(arguments.method.to_owned(), url);
+    let mut request = net::Request::new(arguments.method.clone(), url);
     request.headers = params.headers;
     request.cookies = params.cookies;
     request.jar = params.jar;
