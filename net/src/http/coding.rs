@@ -331,4 +331,29 @@ mod tests {
             .expect_err("a checksum");
         assert!(text.starts_with("gzip: "), "{text}");
     }
+
+    proptest::proptest! {
+        /// Whatever a peer sends, there is an answer, and what it gives is no more than it should.
+        #[test]
+        fn bodies_that_are_damaged_come_to_an_end(
+            plain in proptest::collection::vec(0u8..4, 0..600),
+            changes in proptest::collection::vec((0usize..1000, 0u8..=255), 0..6),
+            cut in 0usize..1000,
+        ) {
+            for coding in Coding::ALL {
+                let mut packed = coding.pack(&plain);
+                for (at, byte) in &changes {
+                    let at = at % packed.len();
+                    packed[at] = *byte;
+                }
+                packed.truncate(packed.len().saturating_sub(cut % 50));
+                let mut out = Vec::new();
+                let _ = coding.unpack(&packed, &mut out);
+                let whole = unpacked(coding.as_str(), &packed);
+                if let Some(Ok(body)) = whole {
+                    proptest::prop_assert_eq!(&body[..], &out[..]);
+                }
+            }
+        }
+    }
 }
