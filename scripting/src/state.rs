@@ -347,6 +347,15 @@ impl VuState {
         self.wait(tokio::time::sleep_until(until))
     }
 
+    /// What the engine's interrupt handler asks: gives way when the slice is over, lets the work in
+    /// the background have its look at its sockets then, and says whether the script has to end.
+    pub(crate) fn interrupt(&self) -> bool {
+        if self.fiber.slice_over() && self.events.has_background() {
+            let _ = self.wait(tokio::task::yield_now());
+        }
+        self.fiber.interrupt()
+    }
+
     /// Starts work in the background, for a promise that `settle` then fulfils (`Ok`) or rejects.
     ///
     /// # Errors

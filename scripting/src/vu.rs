@@ -298,8 +298,8 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
     };
     runtime.set_loader(loader(state), loader(state));
     {
-        let fiber = state.fiber.clone();
-        runtime.set_interrupt_handler(Some(Box::new(move || fiber.interrupt())));
+        let vu = state.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || vu.interrupt())));
         let state = state.clone();
         runtime.set_host_promise_rejection_tracker(Some(Box::new(
             move |ctx, promise, reason, handled| {

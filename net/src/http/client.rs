@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -183,8 +183,16 @@ impl Client {
             }
             if hop.error.is_none()
                 && let Some(response) = &mut response
+                && response
+                    .headers
+                    .contains_key(http::header::CONTENT_ENCODING)
+                && let begun = Instant::now()
                 && let Some(outcome) = coding::unpack(&response.headers, &response.body)
             {
+                // Receiving ends when the body can be read.
+                let took = begun.elapsed();
+                hop.timings.receiving += took;
+                hop.end += took;
                 response.body = outcome.unwrap_or_else(|(partial, text)| {
                     hop.fail(ErrorKind::Decompress(text).into());
                     partial

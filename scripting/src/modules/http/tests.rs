@@ -480,3 +480,15 @@ fn switching_protocols_is_no_answer() {
         ]
     );
 }
+
+#[test]
+fn requests_go_on_while_the_script_computes() {
+    let lines = Echo::start().run(
+        "const answer = http.asyncRequest('GET', `${url}/delay/30`);
+         const begun = Date.now();
+         let sum = 0; while (Date.now() - begun < 250) sum += Math.sqrt(sum + 1);
+         const { waiting, duration } = (await answer).timings;
+         console.log(waiting >= 30, duration < 150);",
+    );
+    assert_eq!(lines, ["true true"]);
+}
