@@ -204,27 +204,28 @@ fn unknown_modules_are_named() {
 
 #[test]
 fn what_this_version_does_not_have_is_named() {
-    for (script, code, name) in [
+    let script = "import 'k6/browser'; export default function () {}";
+    let error = run(script, "").expect(107).error();
+    let text = "the module \"k6/browser\" is not supported by this version of Volley";
+    assert!(error.msg.contains(text), "{}", error.msg);
+}
+
+#[test]
+fn tls_options_that_cannot_work_are_refused() {
+    for (options, text) in [
         (
-            "import 'k6/browser'; export default function () {}",
-            107,
-            "the module \"k6/browser\"",
+            "tlsAuth: [{ cert: 'a', key: 'b' }]",
+            "tls: failed to find any PEM data in certificate input",
         ),
         (
-            "export const options = { tlsAuth: [{ cert: 'a', key: 'b' }] };
-            export default function () {}",
-            104,
-            "the option 'tlsAuth'",
+            "tlsVersion: 'tls1.2', tlsCipherSuites: ['TLS_RSA_WITH_RC4_128_SHA']",
+            "tls: none of the cipher suites TLS_RSA_WITH_RC4_128_SHA is supported",
         ),
     ] {
-        let error = run(script, "").expect(code).error();
-        assert!(
-            error.msg.contains(&format!(
-                "{name} is not supported by this version of Volley"
-            )),
-            "{}",
-            error.msg
-        );
+        let script =
+            format!("export const options = {{ {options} }}; export default function () {{}}");
+        let error = run(&script, "").expect(104).error();
+        assert!(error.msg.contains(text), "{}", error.msg);
     }
 }
 

@@ -1,12 +1,15 @@
 //! How requests of a whole test are made: built once from the options, shared by every client.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
+
+use crate::{pace::Pace, proxy::Proxies, tls::Identity};
 
 /// Settings shared by all clients of a test. Start from [`ClientConfig::default`] and assign
 /// fields; then share it in an `Arc`.
@@ -18,12 +21,17 @@ pub struct ClientConfig {
     pub insecure_skip_tls_verify: bool,
     /// Opens a connection for every request, and says so with `Connection: close`.
     pub no_connection_reuse: bool,
-    /// Idle connections one client keeps, over all hosts (k6: option `batch`); 0 is no limit.
+    /// Idle connections one client keeps, and requests of [`crate::Client::send_all`] at a time,
+    /// over all hosts (k6: option `batch`); 0 is no limit.
     pub max_idle: usize,
-    /// Idle connections one client keeps for one host (k6: `batchPerHost`); 0 is no limit.
+    /// The same for one host (k6: `batchPerHost`); 0 is no limit.
     pub max_idle_per_host: usize,
-    /// How long an answer of the name service is used, by all clients of the process.
-    pub dns_ttl: Duration,
+    /// How names become addresses.
+    pub dns: Dns,
+    /// Addresses to send from; one client uses one of them.
+    pub local_ips: LocalIps,
+    /// Proxies to go through.
+    pub proxies: Proxies,
     /// How long the connection of one address may take.
     pub dial_timeout: Duration,
     /// Addresses to use instead of asking the name service (`hosts`).
@@ -36,11 +44,20 @@ pub struct ClientConfig {
     pub tls_min: Option<TlsVersion>,
     /// Newest TLS version to offer; `None` is 1.3.
     pub tls_max: Option<TlsVersion>,
+    /// The only suites of TLS 1.2 to offer, by their IANA names (`tlsCipherSuites`); those of TLS 1.3
+    /// cannot be chosen. None at all is the library's choice.
+    pub cipher_suites: Vec<String>,
+    /// Certificates to show to servers that ask for one (`tlsAuth`).
+    pub identities: Vec<Identity>,
     /// Certificates (DER) trusted besides the system's.
     pub extra_roots: Vec<Vec<u8>>,
+    /// The limit of requests per second, for all clients together (`rps`).
+    pub pace: Option<Pace>,
     /// Made by the first TLS connection: reading the system's certificates takes milliseconds,
     /// and a test against plain HTTP should not pay for it.
     pub(crate) tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+    /// The same with each choice of identities that some host has needed.
+    pub(crate) tls_with: Mutex<HashMap<Vec<usize>, Arc<rustls::ClientConfig>>>,
 }
 
 impl Default for ClientConfig {
@@ -51,15 +68,21 @@ impl Default for ClientConfig {
             no_connection_reuse: false,
             max_idle: 20,
             max_idle_per_host: 6,
-            dns_ttl: Duration::from_secs(300),
+            dns: Dns::default(),
+            local_ips: LocalIps::default(),
+            proxies: Proxies::default(),
             dial_timeout: Duration::from_secs(30),
             hosts: HostMap::default(),
             blacklist_ips: Vec::new(),
             block_hostnames: Vec::new(),
             tls_min: None,
             tls_max: None,
+            cipher_suites: Vec::new(),
+            identities: Vec::new(),
             extra_roots: Vec::new(),
+            pace: None,
             tls: OnceLock::new(),
+            tls_with: Mutex::default(),
         }
     }
 }
@@ -80,7 +103,7 @@ impl ClientConfig {
 }
 
 /// Whether a host pattern (exact, or with a leading `*`) matches, case aside.
-fn matches(pattern: &str, host: &str) -> bool {
+pub(crate) fn matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix('*') {
         Some(tail) => {
             host.len() >= tail.len()
@@ -88,6 +111,119 @@ fn matches(pattern: &str, host: &str) -> bool {
                 && host[host.len() - tail.len()..].eq_ignore_ascii_case(tail)
         }
         None => pattern.eq_ignore_ascii_case(host),
+    }
+}
+
+/// How a name becomes an address (`dns`).
+#[derive(Clone, Copy, Debug)]
+pub struct Dns {
+    /// How long an answer of the name service is used, by all clients of the process.
+    pub ttl: Duration,
+    /// Which of several addresses is taken.
+    pub select: Select,
+    /// Which kinds of addresses are.
+    pub policy: Policy,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(300),
+            select: Select::Random,
+            policy: Policy::PreferIpv4,
+        }
+    }
+}
+
+/// Which of several addresses is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// The first of the answer.
+    First,
+    /// Each in its turn, over all clients.
+    RoundRobin,
+    /// Any.
+    Random,
+}
+
+impl FromStr for Select {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "first" => Self::First,
+            "roundRobin" => Self::RoundRobin,
+            "random" => Self::Random,
+            other => return Err(format!("{other} does not belong to DNSSelect values")),
+        })
+    }
+}
+
+/// Which kinds of addresses are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// IPv6 only where there is no IPv4.
+    PreferIpv4,
+    /// IPv4 only where there is no IPv6.
+    PreferIpv6,
+    /// IPv4.
+    OnlyIpv4,
+    /// IPv6.
+    OnlyIpv6,
+    /// Both.
+    Any,
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "preferIPv4" => Self::PreferIpv4,
+            "preferIPv6" => Self::PreferIpv6,
+            "onlyIPv4" => Self::OnlyIpv4,
+            "onlyIPv6" => Self::OnlyIpv6,
+            "any" => Self::Any,
+            other => return Err(format!("{other} does not belong to DNSPolicy values")),
+        })
+    }
+}
+
+/// Addresses to send from (`localIPs`): ranges, both ends included.
+#[derive(Clone, Debug, Default)]
+pub struct LocalIps(Vec<(IpAddr, IpAddr)>);
+
+impl LocalIps {
+    /// These ranges; in each both ends are of one kind and in order.
+    pub fn new(ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
+        Self(ranges.into_iter().collect())
+    }
+
+    /// The address of the client with this number: they go round.
+    pub(crate) fn of(&self, number: u64) -> Option<IpAddr> {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => u128::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip),
+        };
+        let size = |(first, last): &(IpAddr, IpAddr)| {
+            bits(*last).saturating_sub(bits(*first)).saturating_add(1)
+        };
+        let all = self
+            .0
+            .iter()
+            .fold(0, |all: u128, range| all.saturating_add(size(range)));
+        let mut left = u128::from(number).checked_rem(all)?;
+        for range in &self.0 {
+            if left < size(range) {
+                let bits = bits(range.0) + left;
+                return Some(match range.0 {
+                    IpAddr::V4(_) => IpAddr::V4(u32::try_from(bits).ok()?.into()),
+                    IpAddr::V6(_) => IpAddr::V6(bits.into()),
+                });
+            }
+            left -= size(range);
+        }
+        None
     }
 }
 
@@ -290,6 +426,29 @@ mod tests {
         assert!(!holds("2001:db8::/33", "2001:db8:8000::1"));
         assert!(holds("192.0.2.7/32", "192.0.2.7"));
         assert!(!holds("192.0.2.7/32", "192.0.2.6"));
+    }
+
+    #[test]
+    fn clients_go_round_over_the_addresses_to_send_from() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect(text);
+        let ips = LocalIps::new([(ip("10.0.0.254"), ip("10.0.1.1")), (ip("::1"), ip("::1"))]);
+        let of: Vec<String> = (0..6)
+            .filter_map(|n| Some(ips.of(n)?.to_string()))
+            .collect();
+        assert_eq!(
+            of,
+            [
+                "10.0.0.254",
+                "10.0.0.255",
+                "10.0.1.0",
+                "10.0.1.1",
+                "::1",
+                "10.0.0.254"
+            ]
+        );
+        assert_eq!(LocalIps::default().of(7), None);
+        let whole = LocalIps::new([(ip("::"), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))]);
+        assert_eq!(whole.of(258), Some(ip("::102")));
     }
 
     #[test]

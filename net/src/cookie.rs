@@ -161,7 +161,7 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
 
 /// Days from 1970-01-01 in the Gregorian calendar; the year is counted from March, so that the
 /// leap day is its last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);

@@ -6,25 +6,31 @@
 
 use std::{
     collections::HashMap,
+    future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    config::ClientConfig,
+    config::{ClientConfig, Dns, Policy, Select},
     error::{Error, ErrorKind, message},
     http::{
         exchange::TlsInfo,
         wire::{Marks, Socket, Wire},
     },
+    proxy::{Kind, Proxy},
     tls,
     url::Url,
 };
@@ -37,27 +43,46 @@ pub(crate) struct DialLog {
     pub(crate) handshake: Duration,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) tls: Option<TlsInfo>,
+    /// Whether a proxy is at the other end that wants to be told the whole URL.
+    pub(crate) absolute: bool,
+    /// Whether the two ends have agreed on HTTP/2.
+    pub(crate) http2: bool,
 }
 
-/// Opens a connection to the URL's host.
+/// Opens a connection to the URL's host, from this address if one is given.
 pub(crate) async fn dial(
     config: &ClientConfig,
     url: &Url,
+    local: Option<IpAddr>,
     marks: &Rc<Marks>,
     log: &mut DialLog,
 ) -> Result<Wire, Error> {
     let host = url.host();
-    if let Some(pattern) = config.blocked(host) {
-        let (host, pattern) = (host.to_owned(), pattern.to_owned());
-        return Err(ErrorKind::BlockedHost { host, pattern }.into());
-    }
     let Some(port) = url.port() else {
         let text = format!("dial tcp: address {}: invalid port", url.port_text());
         return Err(ErrorKind::Other(text).into());
     };
-    let remote = match config.hosts.lookup(host, port) {
+    if let Some(pattern) = config.blocked(host) {
+        return Err(blocked(host, pattern));
+    }
+    let proxy = config.proxies.of(url);
+    let (near, near_port) = match proxy {
+        None => (host, port),
+        Some(Proxy {
+            kind: Kind::Unusable(text),
+            ..
+        }) => return Err(ErrorKind::Other(text.clone()).into()),
+        Some(proxy) => {
+            let near = proxy.url.host();
+            if let Some(pattern) = config.blocked(near) {
+                return Err(blocked(near, pattern));
+            }
+            (near, proxy.port().unwrap_or_default())
+        }
+    };
+    let remote = match config.hosts.lookup(near, near_port) {
         Some(address) => address,
-        None => SocketAddr::new(address_of(host, config.dns_ttl).await?, port),
+        None => SocketAddr::new(address_of(near, &config.dns).await?, near_port),
     };
     if let Some(range) = config.blacklisted(remote.ip()) {
         let range = range.to_string();
@@ -67,9 +92,13 @@ pub(crate) async fn dial(
         }
         .into());
     }
+    if let Some(local) = local.filter(|local| local.is_ipv4() != remote.is_ipv4()) {
+        let text = format!("dial tcp {local}:0->{remote}: mismatched local address type {local}");
+        return Err(ErrorKind::Other(text).into());
+    }
 
     let begun = Instant::now();
-    let connected = tokio::time::timeout(config.dial_timeout, TcpStream::connect(remote)).await;
+    let connected = tokio::time::timeout(config.dial_timeout, connect(remote, local)).await;
     let stream = match connected {
         Err(_elapsed) => return Err(ErrorKind::DialTimeout(remote).into()),
         Ok(Err(e)) if e.kind() == io::ErrorKind::TimedOut => {
@@ -95,19 +124,38 @@ pub(crate) async fn dial(
     if let Ok(local) = stream.local_addr() {
         marks.ends.set(Some((local, remote)));
     }
-    let socket = Socket::new(stream, marks.clone());
-    if url.scheme() != "https" {
+    let mut socket = Socket::new(stream, marks.clone());
+    let secure = url.scheme() == "https";
+    if let Some(proxy) = proxy {
+        if secure || proxy.kind == Kind::Socks {
+            let agent = config.user_agent.as_deref();
+            proxy.tunnel(&mut socket, host, port, agent).await?;
+        } else {
+            log.absolute = true;
+        }
+    }
+    if !secure {
         return Ok(Wire::plain(socket, marks.clone()));
     }
 
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| ErrorKind::Tls(format!("tls: invalid server name {host}")))?;
-    let connector = TlsConnector::from(config.tls()?);
+    let connector = TlsConnector::from(config.tls(host)?);
     let handshake = Instant::now();
-    match connector.connect(name, socket).await {
+    let mut ocsp = None;
+    let mut shaking = pin!(connector.connect(name, socket));
+    let shaken = poll_fn(|task| {
+        // Whatever another connection has left there is not ours.
+        tls::noted();
+        let outcome = shaking.as_mut().poll(task);
+        ocsp = tls::noted().or(ocsp);
+        outcome
+    });
+    match shaken.await {
         Ok(stream) => {
             log.handshake = handshake.elapsed();
-            log.tls = Some(tls::info(stream.get_ref().1));
+            log.http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            log.tls = Some(tls::info(stream.get_ref().1, ocsp));
             Ok(Wire::tls(stream, marks.clone()))
         }
         Err(e) => Err(match (tls::inner(&e), marks.socket_error()) {
@@ -119,17 +167,40 @@ pub(crate) async fn dial(
     }
 }
 
+fn blocked(host: &str, pattern: &str) -> Error {
+    let (host, pattern) = (host.to_owned(), pattern.to_owned());
+    ErrorKind::BlockedHost { host, pattern }.into()
+}
+
+async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(local) = local else {
+        return TcpStream::connect(remote).await;
+    };
+    let socket = if remote.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(remote).await
+}
+
 /// An answer of the name service, or its failure: the words, and whether there is no such name.
 type Answer = Result<Arc<[IpAddr]>, (String, bool)>;
 
-/// One name: its last answer and when it came. The lock is held while asking.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Answer)>>>;
+/// One name.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Its last answer and when it came. The lock is held while asking.
+    answer: tokio::sync::Mutex<Option<(Instant, Answer)>>,
+    /// How often one of its addresses has been taken in turn.
+    turn: AtomicUsize,
+}
 
-static NAMES: LazyLock<Mutex<HashMap<String, Slot>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<HashMap<String, Arc<Slot>>>> = LazyLock::new(Mutex::default);
 
-/// One address of the host: itself, or a random one of its IPv4 addresses, else of its IPv6
-/// addresses (k6's defaults `select=random`, `policy=preferIPv4`).
-async fn address_of(host: &str, ttl: Duration) -> Result<IpAddr, Error> {
+/// One address of the host: itself, or one of those that the name service knows.
+async fn address_of(host: &str, dns: &Dns) -> Result<IpAddr, Error> {
     if let Ok(ip) = host.parse() {
         return Ok(ip);
     }
@@ -141,48 +212,63 @@ async fn address_of(host: &str, ttl: Duration) -> Result<IpAddr, Error> {
             missing,
         })
     };
-    let found = answer_for(host, ttl)
+    let slot = slot_of(&host.to_ascii_lowercase());
+    let found = slot
+        .answer_for(host, dns.ttl)
         .await
         .map_err(|(reason, missing)| failure(&reason, missing))?;
-    choose(&found).ok_or_else(|| failure("no such host", true))
+    let turn = match dns.select {
+        Select::First => 0,
+        Select::RoundRobin => slot.turn.fetch_add(1, Ordering::Relaxed),
+        // Each new RandomState hashes differently: enough randomness to spread connections.
+        Select::Random => RandomState::new().hash_one(0) as usize,
+    };
+    choose(&found, dns.policy, turn).ok_or_else(|| failure("no such host", true))
 }
 
-fn choose(found: &[IpAddr]) -> Option<IpAddr> {
-    let any4 = found.iter().any(IpAddr::is_ipv4);
-    let fitting = || found.iter().filter(|ip| ip.is_ipv4() == any4);
+/// Of the addresses that the policy lets, the one whose turn it is.
+fn choose(found: &[IpAddr], policy: Policy, turn: usize) -> Option<IpAddr> {
+    let any = |v4: bool| found.iter().any(|ip| ip.is_ipv4() == v4);
+    let wanted = match policy {
+        Policy::Any => None,
+        Policy::OnlyIpv4 => Some(true),
+        Policy::OnlyIpv6 => Some(false),
+        Policy::PreferIpv4 => Some(any(true)),
+        Policy::PreferIpv6 => Some(!any(false)),
+    };
+    let fitting = || {
+        found
+            .iter()
+            .filter(|ip| wanted.is_none_or(|v4| ip.is_ipv4() == v4))
+    };
     let count = fitting().count();
-    if count < 2 {
-        return fitting().next().copied();
-    }
-    // Each new RandomState hashes differently: enough randomness to spread connections.
-    let draw = RandomState::new().hash_one(count) as usize;
-    fitting().nth(draw % count).copied()
+    fitting().nth(turn.checked_rem(count)?).copied()
 }
 
-fn slot_of(name: &str) -> Slot {
+fn slot_of(name: &str) -> Arc<Slot> {
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.entry(name.to_owned()).or_default().clone()
 }
 
-async fn answer_for(host: &str, ttl: Duration) -> Answer {
-    let asked = Instant::now();
-    let name = host.to_ascii_lowercase();
-    let slot = slot_of(&name);
-    let mut last = slot.lock().await;
-    if let Some((at, answer)) = &*last {
-        // Whoever waited here while another asked takes that answer, a failure too: otherwise a
-        // thousand VUs would wait for the same failure one after the other.
-        let shared = *at >= asked;
-        if shared || (answer.is_ok() && at.elapsed() < ttl) {
-            return answer.clone();
+impl Slot {
+    async fn answer_for(&self, name: &str, ttl: Duration) -> Answer {
+        let asked = Instant::now();
+        let mut last = self.answer.lock().await;
+        if let Some((at, answer)) = &*last {
+            // Whoever waited here while another asked takes that answer, a failure too: otherwise
+            // a thousand VUs would wait for the same failure one after the other.
+            let shared = *at >= asked;
+            if shared || (answer.is_ok() && at.elapsed() < ttl) {
+                return answer.clone();
+            }
         }
+        let answer = match tokio::net::lookup_host((name, 0)).await {
+            Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
+            Err(e) => Err(lookup_failure(&e)),
+        };
+        *last = Some((Instant::now(), answer.clone()));
+        answer
     }
-    let answer = match tokio::net::lookup_host((name.as_str(), 0)).await {
-        Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
-        Err(e) => Err(lookup_failure(&e)),
-    };
-    *last = Some((Instant::now(), answer.clone()));
-    answer
 }
 
 /// The resolver's words (those of `getaddrinfo`, the only thing that the standard library
@@ -233,30 +319,38 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_goes_before_ipv6() {
+    fn the_policy_decides_between_ipv4_and_ipv6() {
         let ip = |text: &str| text.parse::<IpAddr>().expect(text);
-        assert_eq!(choose(&[ip("::1"), ip("127.0.0.1")]), Some(ip("127.0.0.1")));
-        assert_eq!(choose(&[ip("::1")]), Some(ip("::1")));
-        assert_eq!(choose(&[]), None);
-        let both = [ip("10.0.0.1"), ip("10.0.0.2"), ip("::1")];
-        let drawn: std::collections::HashSet<_> = (0..200).filter_map(|_| choose(&both)).collect();
-        assert_eq!(drawn, both[..2].iter().copied().collect());
+        let both = [ip("::1"), ip("10.0.0.1"), ip("::2"), ip("10.0.0.2")];
+        let (four, six) = ([both[1], both[3]], [both[0], both[2]]);
+        let drawn = |found: &[IpAddr], policy| -> Vec<IpAddr> {
+            (0..found.len())
+                .filter_map(|turn| choose(found, policy, turn))
+                .collect()
+        };
+        assert_eq!(drawn(&both, Policy::PreferIpv4)[..2], four);
+        assert_eq!(drawn(&both, Policy::PreferIpv6)[..2], six);
+        assert_eq!(drawn(&both, Policy::Any), both);
+        assert_eq!(drawn(&four, Policy::PreferIpv6), four);
+        assert_eq!(drawn(&six, Policy::PreferIpv4), six);
+        assert!(drawn(&four, Policy::OnlyIpv6).is_empty());
+        assert_eq!(drawn(&both, Policy::OnlyIpv4)[1..3], [four[1], four[0]]);
+        assert_eq!(choose(&[], Policy::Any, 3), None);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn answers_are_kept_for_their_time_and_shared_by_who_waits() {
-        let first = answer_for("localhost", Duration::from_secs(60))
-            .await
-            .expect("localhost");
-        let again = answer_for("LOCALHOST", Duration::from_secs(60))
-            .await
-            .expect("localhost");
+        let slot = slot_of("localhost");
+        let minute = Duration::from_secs(60);
+        let first = slot.answer_for("localhost", minute).await;
+        let first = first.expect("localhost");
+        let again = slot.answer_for("localhost", minute).await;
+        let again = again.expect("localhost");
         assert!(Arc::ptr_eq(&first, &again), "the kept answer serves");
         // Both have asked before either can be answered.
-        let slot = slot_of("localhost");
-        let held = slot.lock().await;
-        let mut one = Box::pin(answer_for("localhost", Duration::ZERO));
-        let mut two = Box::pin(answer_for("localhost", Duration::ZERO));
+        let held = slot.answer.lock().await;
+        let mut one = Box::pin(slot.answer_for("localhost", Duration::ZERO));
+        let mut two = Box::pin(slot.answer_for("localhost", Duration::ZERO));
         let mut task = Context::from_waker(Waker::noop());
         assert!(one.as_mut().poll(&mut task).is_pending());
         assert!(two.as_mut().poll(&mut task).is_pending());

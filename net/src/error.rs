@@ -37,6 +37,42 @@ impl Op {
     }
 }
 
+/// What has ended in HTTP/2, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2Failure {
+    /// The server goes away.
+    GoAway,
+    /// One of the two has reset the stream.
+    Stream,
+    /// We have found an error in what the server sent.
+    Connection,
+}
+
+/// Names of HTTP/2's error codes (RFC 9113, 7), by their numbers.
+const HTTP2_CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+fn http2_code(code: u32) -> String {
+    match HTTP2_CODES.get(code as usize) {
+        Some(name) => (*name).to_owned(),
+        None => format!("unknown error code 0x{code:x}"),
+    }
+}
+
 /// The facts of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,6 +140,10 @@ pub enum ErrorKind {
     Tls(String),
     /// The response was not HTTP/1 as expected.
     Malformed(String),
+    /// HTTP/2 has ended the connection or the stream, with this code.
+    Http2(Http2Failure, u32),
+    /// The body is not what its `Content-Encoding` says; the words say what is wrong.
+    Decompress(String),
     /// Anything else, in its own words.
     Other(String),
 }
@@ -152,6 +192,16 @@ impl Error {
             ErrorKind::TlsRecord(_) => 1301,
             ErrorKind::TlsAuthority => 1310,
             ErrorKind::TlsHostname(_) => 1311,
+            ErrorKind::Http2(what, code) => {
+                let base = match what {
+                    Http2Failure::GoAway => 1610,
+                    Http2Failure::Stream => 1630,
+                    Http2Failure::Connection => 1650,
+                };
+                let known = (*code as usize) < HTTP2_CODES.len();
+                base + if known { 1 + code } else { 0 }
+            }
+            ErrorKind::Decompress(_) => 1701,
             ErrorKind::UnsupportedScheme(_)
             | ErrorKind::Eof
             | ErrorKind::UnexpectedEof
@@ -199,6 +249,14 @@ impl Error {
             ErrorKind::TlsAuthority => "x509: unknown authority".into(),
             ErrorKind::TlsHostname(_) => "x509: certificate doesn't match hostname".into(),
             ErrorKind::TlsRecord(text) | ErrorKind::Malformed(text) => text.clone(),
+            ErrorKind::Http2(what, code) => {
+                let what = match what {
+                    Http2Failure::GoAway => "received GoAway",
+                    Http2Failure::Stream => "stream error",
+                    Http2Failure::Connection => "connection error",
+                };
+                format!("http2: {what} with http2 ErrCode {}", http2_code(*code))
+            }
             _ => self.cause(),
         }
     }
@@ -208,12 +266,7 @@ impl Error {
     pub fn raw(&self) -> String {
         match &self.0.call {
             Some((method, url)) => {
-                format!(
-                    "{} {}: {}",
-                    verb(method),
-                    quote(&url.redacted()),
-                    self.cause()
-                )
+                format!("{}: {}", call(method, url), self.cause())
             }
             None => self.cause(),
         }
@@ -271,6 +324,19 @@ impl Error {
             ErrorKind::Malformed(text) => {
                 format!("net/http: HTTP/1.x transport connection broken: {text}")
             }
+            ErrorKind::Http2(what, code) => {
+                let code = http2_code(*code);
+                match what {
+                    Http2Failure::GoAway => {
+                        format!(
+                            "http2: server sent GOAWAY and closed the connection; ErrCode={code}"
+                        )
+                    }
+                    Http2Failure::Stream => format!("stream error: {code}"),
+                    Http2Failure::Connection => format!("connection error: {code}"),
+                }
+            }
+            ErrorKind::Decompress(text) => format!("error decompressing response body ({text})"),
             ErrorKind::TlsRecord(text) | ErrorKind::Tls(text) | ErrorKind::Other(text) => {
                 text.clone()
             }
@@ -309,6 +375,11 @@ pub(crate) fn message(error: &io::Error) -> String {
         Some(first) => first.to_lowercase().chain(chars).collect(),
         None => String::new(),
     }
+}
+
+/// A request as errors name it: `Get "http://host/"`.
+pub fn call(method: &str, url: &Url) -> String {
+    format!("{} {}", verb(method), quote(&url.redacted()))
 }
 
 /// `GET` → `Get`: how Go's client names the call in its errors.
@@ -383,6 +454,36 @@ mod tests {
             other.short().starts_with("read: unknown errno `"),
             "{}",
             other.short()
+        );
+    }
+
+    #[test]
+    fn errors_of_http2_have_a_code_for_each_of_its_own() {
+        let of = |what, code| {
+            let error = Error::new(ErrorKind::Http2(what, code));
+            (error.code(), error.short())
+        };
+        assert_eq!(
+            of(Http2Failure::GoAway, 11),
+            (
+                1622,
+                "http2: received GoAway with http2 ErrCode ENHANCE_YOUR_CALM".into()
+            )
+        );
+        assert_eq!(
+            of(Http2Failure::Stream, 2),
+            (
+                1633,
+                "http2: stream error with http2 ErrCode INTERNAL_ERROR".into()
+            )
+        );
+        assert_eq!(of(Http2Failure::Connection, 0).0, 1651);
+        assert_eq!(
+            of(Http2Failure::Stream, 99),
+            (
+                1630,
+                "http2: stream error with http2 ErrCode unknown error code 0x63".into()
+            )
         );
     }
 

@@ -16,8 +16,11 @@
 //!    wake-ups but those of its socket.
 //! 4. `http/wire.rs`, between hyper and the socket, notes when the request was flushed and when
 //!    the first byte came back, and counts bytes.
+//!    Over TLS the server may have chosen HTTP/2: then `http/http2.rs` gives the request a stream
+//!    of a connection that all requests of the client to that origin share.
 //! 5. `http/redirect.rs` decides whether another hop follows; `http/trip.rs` turns the notes
-//!    into the [`Hop`]s of an [`Exchange`].
+//!    into the [`Hop`]s of an [`Exchange`]. A challenge that `http/auth` can meet makes one more
+//!    hop, and `http/coding.rs` unpacks the body of the last one.
 //!
 //! # Rules
 //!
@@ -35,19 +38,27 @@ mod cookie;
 mod dial;
 mod error;
 mod http;
+mod pace;
+mod proxy;
 mod tls;
 mod url;
 
 pub use crate::{
-    config::{Cidr, ClientConfig, HostMap, TlsVersion},
+    config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},
     cookie::{CookieJar, SetCookie, parse_http_date},
-    error::{Error, ErrorKind, Op},
+    error::{Error, ErrorKind, Http2Failure, Op, call as call_text},
     http::{
+        auth::Auth,
         client::Client,
+        coding::Coding,
         exchange::{
             Exchange, Hop, Proto, Request, RequestCookie, Response, Timings, TlsInfo, canonical,
         },
+        watch::{Message, Watcher},
     },
+    pace::Pace,
+    proxy::Proxies,
+    tls::{Identity, Ocsp},
     url::{Url, UrlError},
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue};

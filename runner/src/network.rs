@@ -1,12 +1,12 @@
 //! From the options of a test to the settings of the network engine.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use volley_net::{Cidr, ClientConfig, HostMap, TlsVersion};
+use volley_net::{Cidr, ClientConfig, Dns, HostMap, Identity, LocalIps, Pace, Proxies, TlsVersion};
 
 use crate::{
     duration::GoDuration,
-    options::{OptionError, Options},
+    options::{self, OptionError, Options},
 };
 
 /// What requests say they come from, unless the options say otherwise. Servers that look for k6
@@ -20,9 +20,11 @@ pub(crate) const USER_AGENT: &str = concat!(
 /// The settings for all clients of a test.
 ///
 /// # Errors
-/// A value that means nothing to the engine, or an option that it does not know yet; 104.
-pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
-    refuse_unsupported(options)?;
+/// A value that means nothing to the engine; 104.
+pub(crate) fn config(
+    options: &Options,
+    env: &BTreeMap<String, String>,
+) -> Result<ClientConfig, OptionError> {
     let limit = |value: Option<i64>, default: usize| {
         value.map_or(default, |value| usize::try_from(value).unwrap_or(0))
     };
@@ -56,90 +58,76 @@ pub(crate) fn config(options: &Options) -> Result<ClientConfig, OptionError> {
     config.no_connection_reuse = options.no_connection_reuse.unwrap_or(false);
     config.max_idle = limit(options.batch, config.max_idle);
     config.max_idle_per_host = limit(options.batch_per_host, config.max_idle_per_host);
-    match options.dns.as_ref().and_then(|dns| dns.ttl.as_deref()) {
-        None => {}
-        Some("inf") => config.dns_ttl = Duration::MAX,
-        Some(ttl) => {
-            let ttl = GoDuration::parse_extended(ttl).map_err(OptionError::config)?;
-            config.dns_ttl = ttl.to_std();
-        }
+    if let Some(dns) = &options.dns {
+        config.dns = name_service(dns).map_err(OptionError::config)?;
     }
+    let local = options.local_ips.iter().flatten();
+    config.local_ips = LocalIps::new(local.map(|range| (range.first, range.last)));
+    config.proxies = Proxies::from_env(|name| env.get(name).cloned());
+    config.pace = options
+        .rps
+        .and_then(|rps| u64::try_from(rps).ok())
+        .filter(|rps| *rps > 0)
+        .map(Pace::new);
     config.hosts = hosts;
     config.blacklist_ips = ranges
         .collect::<Result<_, _>>()
         .map_err(OptionError::config)?;
     config.block_hostnames = patterns.cloned().collect();
     (config.tls_min, config.tls_max) = (tls_min, tls_max);
+    let suites = options.tls_cipher_suites.iter();
+    config.cipher_suites = suites.flat_map(|suites| suites.0.clone()).collect();
+    // Without suites there is no contradiction that single requests do not tell better.
+    if !config.cipher_suites.is_empty() {
+        config.check_tls().map_err(OptionError::config)?;
+    }
+    let identities = options.tls_auth.iter().flatten().map(identity);
+    config.identities = identities
+        .collect::<Result<_, _>>()
+        .map_err(OptionError::config)?;
     Ok(config)
 }
 
-/// Options that are read and understood, and that nothing here acts on yet: a test that asks for
-/// them must not run as if it had them.
-fn refuse_unsupported(options: &Options) -> Result<(), OptionError> {
-    let dns = options.dns.as_ref();
-    let select = dns
-        .and_then(|dns| dns.select.as_deref())
-        .is_some_and(|s| s != "random");
-    let policy = dns
-        .and_then(|dns| dns.policy.as_deref())
-        .is_some_and(|p| p != "preferIPv4");
-    let given = [
-        ("rps", options.rps.is_some_and(|rps| rps > 0)),
-        (
-            "httpDebug",
-            options
-                .http_debug
-                .as_deref()
-                .is_some_and(|mode| !mode.is_empty()),
-        ),
-        (
-            "tlsAuth",
-            options
-                .tls_auth
-                .as_ref()
-                .is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "tlsCipherSuites",
-            options
-                .tls_cipher_suites
-                .as_ref()
-                .is_some_and(|list| !list.0.is_empty()),
-        ),
-        (
-            "localIPs",
-            options
-                .local_ips
-                .as_ref()
-                .is_some_and(|list| !list.is_empty()),
-        ),
-        ("dns.select", select),
-        ("dns.policy", policy),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(OptionError::config(format!(
-            "the option '{name}' is not supported by this version of Volley; \
-             docs/compatibility.md lists what is"
-        ))),
-        None => Ok(()),
+fn identity(auth: &options::TlsAuth) -> Result<Identity, String> {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let password = auth.password.as_deref().filter(|word| !word.is_empty());
+    let domains = auth.domains.clone().unwrap_or_default();
+    Identity::from_pem(&text(&auth.cert), &text(&auth.key), password, domains)
+}
+
+fn name_service(dns: &options::Dns) -> Result<Dns, String> {
+    let mut read = Dns::default();
+    match dns.ttl.as_deref() {
+        None => {}
+        Some("inf") => read.ttl = Duration::MAX,
+        Some(ttl) => read.ttl = GoDuration::parse_extended(ttl)?.to_std(),
     }
+    if let Some(select) = &dns.select {
+        read.select = select.parse()?;
+    }
+    if let Some(policy) = &dns.policy {
+        read.policy = policy.parse()?;
+    }
+    Ok(read)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use volley_net::{Policy, Select};
+
     use super::*;
 
     fn of(options: serde_json::Value) -> Result<ClientConfig, OptionError> {
         let (options, _) = Options::from_script(&options).expect("options");
-        config(&options)
+        config(&options, &BTreeMap::new())
     }
 
     #[test]
     fn options_reach_the_engine() {
         let config = of(json!({
-            "userAgent": "me", "batch": 7, "batchPerHost": 0, "dns": {"ttl": "1m"},
+            "userAgent": "me", "batch": 7, "batchPerHost": 0, "dns": {"ttl": "1m", "select": "roundRobin", "policy": "any"},
             "hosts": {"a.test": "127.0.0.1:8080"}, "blacklistIPs": ["10.0.0.0/8"],
             "blockHostnames": ["*.bad.test"], "tlsVersion": {"min": "tls1.2", "max": "tls1.3"},
             "insecureSkipTLSVerify": true, "noConnectionReuse": true,
@@ -147,7 +135,11 @@ mod tests {
         .expect("a configuration");
         assert_eq!(config.user_agent.as_deref(), Some("me"));
         assert_eq!((config.max_idle, config.max_idle_per_host), (7, 0));
-        assert_eq!(config.dns_ttl.as_secs(), 60);
+        assert_eq!(config.dns.ttl.as_secs(), 60);
+        assert_eq!(
+            (config.dns.select, config.dns.policy),
+            (Select::RoundRobin, Policy::Any)
+        );
         assert_eq!(
             config.hosts.lookup("a.test", 80).map(|a| a.to_string()),
             Some("127.0.0.1:8080".into())
@@ -162,21 +154,29 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ignored_in_silence() {
-        for options in [
-            json!({"rps": 5}),
-            json!({"httpDebug": "full"}),
-            json!({"dns": {"select": "first"}}),
-            json!({"dns": {"policy": "onlyIPv6"}}),
+    fn limits_of_zero_are_none() {
+        assert!(of(json!({"rps": 0})).is_ok_and(|config| config.pace.is_none()));
+        assert!(of(json!({"rps": 5})).is_ok_and(|config| config.pace.is_some()));
+    }
+
+    #[test]
+    fn tls_that_cannot_work_is_refused() {
+        for (options, text) in [
+            (
+                json!({"tlsCipherSuites": ["TLS_RSA_WITH_RC4_128_SHA"], "tlsVersion": "tls1.2"}),
+                "tls: none of the cipher suites TLS_RSA_WITH_RC4_128_SHA is supported",
+            ),
+            (
+                json!({"tlsAuth": [{"cert": "", "key": ""}]}),
+                "tls: failed to find any PEM data in certificate input",
+            ),
         ] {
             let error = of(options.clone()).expect_err("refused");
-            assert!(
-                error.text.contains("not supported"),
-                "{options}: {}",
-                error.text
-            );
-            assert_eq!(error.exit, 104);
+            assert_eq!((error.text.as_str(), error.exit), (text, 104), "{options}");
         }
-        assert!(of(json!({"rps": 0, "dns": {"select": "random", "policy": "preferIPv4"}})).is_ok());
+        let both = json!({"tlsCipherSuites": [
+            "TLS_RSA_WITH_RC4_128_SHA", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"
+        ], "tlsVersion": "tls1.2"});
+        assert!(of(both).is_ok());
     }
 }

@@ -12,8 +12,9 @@
 #![allow(unsafe_code)]
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
-    ffi::CString,
+    ffi::{CStr, CString},
     future::Future,
     mem::ManuallyDrop,
     pin::pin,
@@ -606,6 +607,8 @@ pub(crate) trait LazyFields {
     fn get<'js>(&self, ctx: &Ctx<'js>, index: usize) -> JsResult<Value<'js>>;
     /// The script has assigned the field; later reads see the script's value.
     fn assigned(&self, index: usize, value: &Value<'_>);
+    /// Itself, for who knows what is behind an object.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// The class of lazy objects in one runtime.
@@ -648,13 +651,13 @@ static LAZY_EXOTIC: qjs::JSClassExoticMethods = qjs::JSClassExoticMethods {
 
 impl LazyClass {
     /// Makes the class in the runtime of `ctx`, for objects with these fields, in this order.
-    pub(crate) fn register(ctx: &Ctx<'_>, names: &[&str]) -> JsResult<Self> {
+    pub(crate) fn register(ctx: &Ctx<'_>, name: &CStr, names: &[&str]) -> JsResult<Self> {
         let raw = ctx.as_raw().as_ptr();
         // SAFETY: a live context.
         let runtime = unsafe { qjs::JS_GetRuntime(raw) };
         let mut id = qjs::JS_INVALID_CLASS_ID;
         let definition = qjs::JSClassDef {
-            class_name: c"Response".as_ptr(),
+            class_name: name.as_ptr(),
             finalizer: Some(lazy_finalizer),
             gc_mark: Some(lazy_mark),
             call: None,
@@ -687,6 +690,17 @@ impl LazyClass {
             id,
             shape: Rc::new(LazyShape { atoms, runtime }),
         })
+    }
+
+    /// What is behind the value, when it is an object of this class.
+    pub(crate) fn behind(&self, value: &Value<'_>) -> Option<Rc<dyn LazyFields>> {
+        // SAFETY: a live value; the engine answers null for what is not of this class, and the
+        // opaque of what is of it is a LazyObject that lives as long as the object does.
+        let object = unsafe {
+            let opaque = qjs::JS_GetOpaque(value.as_raw(), self.id);
+            opaque.cast::<LazyObject>().as_ref()
+        };
+        object.map(|object| object.fields.clone())
     }
 
     /// A new object with these fields and the prototype of plain objects.
@@ -831,9 +845,7 @@ unsafe extern "C" fn lazy_set_property(
             let name = if text.is_null() {
                 String::new()
             } else {
-                std::ffi::CStr::from_ptr(text)
-                    .to_string_lossy()
-                    .into_owned()
+                CStr::from_ptr(text).to_string_lossy().into_owned()
             };
             qjs::JS_FreeCString(ctx, text);
             name

@@ -5,17 +5,19 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    task::{Context as TaskContext, Poll},
+    collections::{BTreeMap, VecDeque},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value, function::Args};
 
 use crate::{
+    engine::Stopped,
     error::{self, Failure},
     host::Level,
     state::{Phase, VuState},
@@ -24,22 +26,34 @@ use crate::{
 /// A promise that was rejected and, so far, not handled.
 type Rejection = (Persistent<Value<'static>>, Persistent<Value<'static>>);
 
-/// What the script is told when an operation has ended.
-pub(crate) type Completion = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> JsResult<()>>;
-
-/// An operation under way. It never calls into the engine.
-type Operation = Pin<Box<dyn Future<Output = Completion>>>;
-
 /// What a VU still has to do.
 #[derive(Default)]
 pub(crate) struct EventLoop {
-    /// Nothing until there is a first one: most VUs never have any.
-    operations: RefCell<Option<Box<FuturesUnordered<Operation>>>>,
     next_timer_id: Cell<u32>,
     sequence: Cell<u64>,
     timers: RefCell<BTreeMap<(Instant, u64), Timer>>,
     rejections: RefCell<Vec<Rejection>>,
+    /// `None` while nothing goes on in the background: most VUs never need it.
+    background: RefCell<Option<Box<Background>>>,
 }
+
+/// Work that goes on while the script does, and while it waits for something else.
+#[derive(Default)]
+struct Background {
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Completion>>>>,
+    done: VecDeque<Completion>,
+    cancel: Rc<Cancel>,
+}
+
+/// Tells work in the background that its iteration has failed.
+#[derive(Default)]
+struct Cancel {
+    said: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// What finished work has left to do with the engine, as a task of the event loop.
+pub(crate) type Completion = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> JsResult<()>>;
 
 struct Timer {
     id: u32,
@@ -74,39 +88,6 @@ impl EventLoop {
             },
         );
         id
-    }
-
-    /// Keeps the loop going until `operation` has ended and its completion has run, as one task.
-    /// It has to end by itself; after a stop it is dropped.
-    pub(crate) fn start(&self, operation: impl Future<Output = Completion> + 'static) {
-        let mut operations = self.operations.borrow_mut();
-        operations.get_or_insert_default().push(Box::pin(operation));
-    }
-
-    /// Whether an operation is under way.
-    fn is_busy(&self) -> bool {
-        let operations = self.operations.borrow();
-        operations.as_ref().is_some_and(|all| !all.is_empty())
-    }
-
-    /// The next operation that has ended.
-    fn poll_operations(&self, task: &mut TaskContext<'_>) -> Poll<Completion> {
-        match self.operations.borrow_mut().as_mut() {
-            Some(all) => match all.poll_next_unpin(task) {
-                Poll::Ready(Some(completion)) => Poll::Ready(completion),
-                Poll::Ready(None) | Poll::Pending => Poll::Pending,
-            },
-            None => Poll::Pending,
-        }
-    }
-
-    /// Waits for an operation to end, until a timer is due: then there is none.
-    async fn next_completion(&self, due: Option<Instant>) -> Option<Completion> {
-        let ended = std::future::poll_fn(|task| self.poll_operations(task));
-        match due {
-            Some(due) => tokio::time::timeout_at(due.into(), ended).await.ok(),
-            None => Some(ended.await),
-        }
     }
 
     fn insert(&self, due: Instant, timer: Timer) {
@@ -144,9 +125,85 @@ impl EventLoop {
         }
     }
 
+    /// Has `work` go on in the background; the loop does not end before what it answers has run.
+    /// It has to end by itself; after a stop it is dropped.
+    pub(crate) fn start(&self, work: impl Future<Output = Completion> + 'static) {
+        let mut background = self.background.borrow_mut();
+        let background = background.get_or_insert_default();
+        background.running.push(Box::pin(work));
+    }
+
+    /// Done when the iteration has failed that work in the background belongs to: what can be
+    /// cancelled then is.
+    pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<> {
+        let mut background = self.background.borrow_mut();
+        let cancel = background.get_or_insert_default().cancel.clone();
+        poll_fn(move |task| {
+            if cancel.said.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = cancel.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(task.waker())) {
+                waiting.push(task.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+
+    fn cancel_background(&self) {
+        let background = self.background.borrow();
+        let Some(cancel) = background.as_ref().map(|b| b.cancel.clone()) else {
+            return;
+        };
+        drop(background);
+        cancel.said.set(true);
+        for waker in cancel.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether work goes on in the background, or has results that nobody has taken.
+    pub(crate) fn has_background(&self) -> bool {
+        self.background.borrow().is_some()
+    }
+
+    /// Drives the work in the background; ready when some of it is done. Every wait of a VU that
+    /// has such work passes here, so nothing of it may wait in its turn, or call the engine.
+    pub(crate) fn poll_background(&self, task: &mut Context<'_>) -> Poll<()> {
+        let mut background = self.background.borrow_mut();
+        let Some(background) = background.as_mut() else {
+            return Poll::Pending;
+        };
+        while let Poll::Ready(Some(finish)) = background.running.poll_next_unpin(task) {
+            background.done.push_back(finish);
+        }
+        if background.done.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    fn take_done(&self) -> Option<Completion> {
+        let mut background = self.background.borrow_mut();
+        let finish = background.as_mut()?.done.pop_front();
+        if background
+            .as_ref()
+            .is_some_and(|b| b.running.is_empty() && b.done.is_empty())
+        {
+            *background = None;
+        }
+        finish
+    }
+
+    fn drop_background(&self) {
+        // Taken out first: what is dropped may look at the loop.
+        let background = self.background.borrow_mut().take();
+        drop(background);
+    }
+
     /// Forgets everything, for the end of the VU.
     pub(crate) fn clear(&self) {
-        self.operations.take();
+        self.drop_background();
         self.timers.borrow_mut().clear();
         self.rejections.borrow_mut().clear();
     }
@@ -175,26 +232,24 @@ pub(crate) fn run<'js>(
             drain(ctx, state)?;
             loop {
                 let due = events.next_due();
-                if events.is_busy() {
-                    if complete(ctx, state, due)? {
-                        continue;
-                    }
+                if events.has_background() {
+                    wait_for_either(state, due).map_err(|_| Failure::Stopped)?;
                 } else if let Some(due) = due {
                     if due > Instant::now() {
                         let paused = state.fiber.pause(due.into());
                         paused.map_err(|_| Failure::Stopped)?;
                     }
                 } else {
-                    break;
+                    return Ok(value);
                 }
                 fire(ctx, state)?;
+                finish(ctx, state)?;
             }
-            Ok(value)
         });
     if outcome.is_err() && !state.fiber.is_stopped() {
         abandon_timers(state);
         if state.phase.get() == Phase::Iteration {
-            finish_operations(ctx, state);
+            finish_background(ctx, state);
         }
     }
     if state.fiber.is_stopped() {
@@ -202,44 +257,55 @@ pub(crate) fn run<'js>(
         return Err(Failure::Stopped);
     }
     if outcome.is_err() {
-        events.operations.take();
+        events.drop_background();
     }
     outcome
 }
 
-/// Waits for an operation to end and tells the script; `false` when a timer is due first.
+/// After a failure: requests are cancelled, and all work that the iteration began ends in it,
+/// whatever that leads to (script-runtime.md §8, step 6).
 ///
-/// A function of its own: what it keeps on the stack, VUs without operations do not pay for.
+/// A function of its own: what it keeps on the stack, VUs without such work do not pay for.
 #[inline(never)]
-fn complete<'js>(
-    ctx: &Ctx<'js>,
-    state: &VuState,
-    due: Option<Instant>,
-) -> Result<bool, Failure<'js>> {
-    let ended = state.fiber.wait(state.events.next_completion(due));
-    let Some(completion) = ended.map_err(|_| Failure::Stopped)? else {
-        return Ok(false);
-    };
-    completion(ctx).map_err(|e| Failure::Thrown(error::thrown(ctx, e)))?;
-    drain(ctx, state)?;
-    Ok(true)
-}
-
-/// After a failure: operations that the iteration began still end in it, whatever they lead to.
-#[inline(never)]
-fn finish_operations(ctx: &Ctx<'_>, state: &VuState) {
-    while state.events.is_busy() {
-        let Ok(ended) = state.fiber.wait(state.events.next_completion(None)) else {
+fn finish_background(ctx: &Ctx<'_>, state: &VuState) {
+    state.events.cancel_background();
+    while state.events.has_background() {
+        if wait_for_either(state, None).is_err() {
             return;
-        };
-        let told = ended.map_or(Ok(()), |completion| completion(ctx));
-        if let Err(error) = told {
-            // Takes the exception off the context.
-            let _ = error::thrown(ctx, error);
         }
-        let _ = drain(ctx, state);
+        while let Some(completion) = state.events.take_done() {
+            if let Err(error) = completion(ctx) {
+                // Takes the exception off the context.
+                let _ = error::thrown(ctx, error);
+            }
+            let _ = drain(ctx, state);
+        }
     }
     abandon_timers(state);
+}
+
+/// Until a timer is due or some work in the background is done.
+#[inline(never)]
+fn wait_for_either(state: &VuState, due: Option<Instant>) -> Result<(), Stopped> {
+    // Far away is as good as never.
+    let until = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(86400 * 365));
+    let mut timer = pin!(tokio::time::sleep_until(until.into()));
+    let either = poll_fn(|task| {
+        if state.events.poll_background(task).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.as_mut().poll(task)
+    });
+    state.fiber.wait(either)
+}
+
+/// Runs what finished work has left to do, one task each.
+fn finish<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
+    while let Some(finish) = state.events.take_done() {
+        finish(ctx).map_err(|e| Failure::Thrown(error::thrown(ctx, e)))?;
+        drain(ctx, state)?;
+    }
+    Ok(())
 }
 
 /// Runs the timers that are due, one task each.
@@ -306,8 +372,8 @@ fn drain<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
 
 /// After a stop: what the script had left to do must not run in the next iteration.
 fn abandon(ctx: &Ctx<'_>, state: &VuState) {
-    state.events.operations.take();
     abandon_timers(state);
+    state.events.drop_background();
     // The stop flag is still set: each job ends at its first call into the script.
     let mut budget = 100_000;
     while budget > 0 {

@@ -783,7 +783,6 @@ fn failed_requests_warn_and_go_on() {
                try {{ http.get('http://{address}/', {{ throw: true }}); }} catch (e) {{ console.log(String(e)); }}
                const bad = http.get('127.0.0.1:1/x');
                console.log(bad.status, bad.error_code, bad.body.length);
-               for (const f of ['batch', 'asyncRequest']) try {{ http[f](); }} catch (e) {{ console.log(e.message); }}
              }}"
         ),
         1,
@@ -795,10 +794,6 @@ fn failed_requests_warn_and_go_on() {
         "{lines:?}"
     );
     assert_eq!(lines[4], "0 1020 0");
-    assert!(
-        lines[5].starts_with("http.batch() is not supported by this version"),
-        "{lines:?}"
-    );
 }
 
 #[test]

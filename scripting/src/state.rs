@@ -5,20 +5,23 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rquickjs::{Ctx, Result as JsResult};
+use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value};
 use volley_metrics::{Metadata, MetricId, Recorder, Registry, TagCache, TagSetId, TagTable};
 use volley_net as net;
 
 use crate::{
-    engine::{self, Fiber, LazyClass, WorkerSlot},
-    event_loop::EventLoop,
+    engine::{self, Fiber, Stopped, WorkerSlot},
+    error,
+    event_loop::{Completion, EventLoop},
     host::{Host, Level, Scenario},
-    modules::random::Random,
+    modules::{http::Natives, random::Random},
     script::Script,
 };
 
@@ -138,6 +141,8 @@ pub struct VuSettings {
     pub no_cookies_reset: bool,
     /// Connections are closed after each iteration.
     pub no_vu_connection_reuse: bool,
+    /// Messages of HTTP go to the log, with their bodies if true.
+    pub http_debug: Option<bool>,
     /// How the network engine behaves.
     pub net: Arc<net::ClientConfig>,
 }
@@ -152,6 +157,7 @@ impl Default for VuSettings {
             max_redirects: (10, false),
             no_cookies_reset: false,
             no_vu_connection_reuse: false,
+            http_debug: None,
             net: Arc::new(net::ClientConfig::default()),
         }
     }
@@ -209,7 +215,8 @@ pub(crate) struct VuState {
     metadata_shared: RefCell<Option<Arc<Metadata>>>,
     pub(crate) client: net::Client,
     pub(crate) events: EventLoop,
-    pub(crate) response_class: RefCell<Option<Rc<LazyClass>>>,
+    /// What `k6/http` keeps, once it is imported.
+    pub(crate) http: RefCell<Option<Rc<Natives>>>,
     pub(crate) aborted: Cell<bool>,
     pub(crate) random: Random,
     /// Directory URLs of the modules being evaluated are found by the loader; this is the main one.
@@ -227,9 +234,9 @@ impl VuState {
         id_in_test: u64,
         first_init: bool,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let state = Rc::new(Self {
             fiber: Fiber::new(worker.slot.clone()),
-            client: net::Client::new(settings.net.clone()),
+            client: net::Client::new(settings.net.clone()).numbered(id),
             pwd: script.pwd().to_owned(),
             worker,
             host,
@@ -248,10 +255,48 @@ impl VuState {
             metadata: RefCell::default(),
             metadata_shared: RefCell::new(None),
             events: EventLoop::default(),
-            response_class: RefCell::new(None),
+            http: RefCell::new(None),
             aborted: Cell::new(false),
             random: Random::default(),
-        })
+        });
+        if let Some(bodies) = state.settings.http_debug {
+            let vu = Rc::downgrade(&state);
+            let watcher = move |message: net::Message<'_>| {
+                if let Some(vu) = vu.upgrade() {
+                    vu.log_message(&message);
+                }
+            };
+            state.client.watch(Rc::new(watcher), bodies);
+        }
+        state
+    }
+
+    /// Writes a message of HTTP to the log.
+    fn log_message(&self, message: &net::Message<'_>) {
+        let kind = if message.response {
+            "Response"
+        } else {
+            "Request"
+        };
+        let scenario = self.scenario.borrow().clone();
+        let group = self.tag("group").unwrap_or_default();
+        let (iter, vu) = (
+            self.counters.get().in_instance.to_string(),
+            self.id.to_string(),
+        );
+        let fields = [
+            ("group", group.as_str()),
+            ("iter", &iter),
+            ("request_id", message.id),
+            ("scenario", scenario.as_ref().map_or("", |s| s.name())),
+            ("source", "http-debug"),
+            ("vu", &vu),
+        ];
+        self.log(
+            Level::Info,
+            &format!("{kind}:\n{}\n", message.text),
+            &fields,
+        );
     }
 
     /// Writes a log line.
@@ -273,6 +318,74 @@ impl VuState {
     /// Whether the code runs at the top level of a module.
     pub(crate) fn in_init(&self) -> bool {
         self.phase.get() == Phase::Init
+    }
+
+    // --- waiting ---
+
+    /// Blocks the VU until the future is done, while its work in the background goes on.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn wait<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
+        if !self.events.has_background() {
+            return self.fiber.wait(future);
+        }
+        let mut future = pin!(future);
+        self.fiber.wait(poll_fn(|task| {
+            // Its results wait for the event loop.
+            let _ = self.events.poll_background(task);
+            future.as_mut().poll(task)
+        }))
+    }
+
+    /// Blocks the VU for a time, while its work in the background goes on.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn pause(&self, until: tokio::time::Instant) -> Result<(), Stopped> {
+        if !self.events.has_background() {
+            return self.fiber.pause(until);
+        }
+        self.wait(tokio::time::sleep_until(until))
+    }
+
+    /// What the engine's interrupt handler asks: gives way when the slice is over, lets the work in
+    /// the background have its look at its sockets then, and says whether the script has to end.
+    pub(crate) fn interrupt(&self) -> bool {
+        if self.fiber.slice_over() && self.events.has_background() {
+            let _ = self.wait(tokio::task::yield_now());
+        }
+        self.fiber.interrupt()
+    }
+
+    /// Starts work in the background, for a promise that `settle` then fulfils (`Ok`) or rejects.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn background<'js, T: 'static>(
+        &self,
+        ctx: &Ctx<'js>,
+        resolve: Function<'js>,
+        reject: Function<'js>,
+        work: impl Future<Output = T> + 'static,
+        settle: impl for<'a> FnOnce(&Ctx<'a>, T) -> JsResult<Result<Value<'a>, Value<'a>>> + 'static,
+    ) -> JsResult<()> {
+        let resolve = Persistent::save(ctx, resolve);
+        let reject = Persistent::save(ctx, reject);
+        self.events.start(async move {
+            let done = work.await;
+            let finish: Completion = Box::new(move |ctx| {
+                let settled = settle(ctx, done).unwrap_or_else(|e| Err(error::thrown(ctx, e)));
+                match settled {
+                    Ok(value) => resolve.restore(ctx)?.call((value,)),
+                    Err(reason) => reject.restore(ctx)?.call((reason,)),
+                }
+            });
+            finish
+        });
+        // It begins now, not when the script next waits.
+        self.wait(std::future::ready(()))
+            .map_err(|_| engine::throw_uncatchable(ctx))
     }
 
     // --- tags ---

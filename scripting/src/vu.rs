@@ -299,8 +299,8 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
     };
     runtime.set_loader(loader(state), loader(state));
     {
-        let fiber = state.fiber.clone();
-        runtime.set_interrupt_handler(Some(Box::new(move || fiber.interrupt())));
+        let vu = state.clone();
+        runtime.set_interrupt_handler(Some(Box::new(move || vu.interrupt())));
         let state = state.clone();
         runtime.set_host_promise_rejection_tracker(Some(Box::new(
             move |ctx, promise, reason, handled| {
@@ -329,7 +329,7 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
             Err(error) => reply(Reply::Ready(Err(error))),
         }
         state.events.clear();
-        *state.response_class.borrow_mut() = None;
+        *state.http.borrow_mut() = None;
         state.fiber.unwatch();
     });
 }

@@ -32,23 +32,33 @@ pub(crate) struct Nginx {
     _process: Running,
     folder: Folder,
     pub(crate) port: u16,
+    /// The port of the servers that a test adds.
+    pub(crate) second: u16,
 }
 
 impl Nginx {
     /// Starts one; `None` when it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::with(Folder::new(), "")
+    }
+
+    /// Starts one in a folder, with more lines in its `http` block, in which `$PORT` is a second
+    /// port, the one that [`Self::second`] names.
+    pub(crate) fn with(folder: Folder, more: &str) -> Option<Self> {
         let program = installed("nginx")?;
-        let (folder, port) = (Folder::new(), free_port());
+        let (port, second) = (free_port(), free_port());
+        let more = more.replace("$PORT", &format!("127.0.0.1:{second}"));
         let config = format!(
             "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log;\n\
              events {{ worker_connections 512; }}\n\
              http {{\n\
              log_format path '$request_uri';\n\
+             log_format line '$connection $server_protocol $status $request';\n\
              access_log access.log path;\n\
              client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
              uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n\
              server {{\nlisten 127.0.0.1:{port};\nlocation / {{ return 200 'hello'; }}\n\
-             location = /ready {{ access_log off; return 200 'ready'; }}\n}}\n}}\n"
+             location = /ready {{ access_log off; return 200 'ready'; }}\n}}\n{more}\n}}\n"
         );
         folder.write("nginx.conf", config);
         let mut process = Launch::program(program, folder.path())
@@ -62,7 +72,13 @@ impl Nginx {
             _process: process,
             folder,
             port,
+            second,
         })
+    }
+
+    /// The lines of a log of its own.
+    pub(crate) fn lines(&self, log: &str) -> Vec<String> {
+        self.folder.read(log).lines().map(str::to_owned).collect()
     }
 
     /// How many requests it has answered.

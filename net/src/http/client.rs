@@ -1,18 +1,31 @@
 //! The client of one VU: the whole life of a request, from hop to hop.
 
-use std::{borrow::Cow, cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use http_body_util::Full;
+use tokio::sync::MutexGuard;
 
 use super::{
-    connection::{self, Connection},
+    auth::{Auth, Rounds},
+    coding,
+    connection::{self, Connection, Opened},
     exchange::{Exchange, Hop, Request, Response},
     head::{self, Outgoing},
-    pool::Pool,
+    http2,
+    pool::{Gate, Pool},
     redirect::{self, Next},
     trip::Trip,
+    watch::{Watch, Watcher},
     wire::Meter,
 };
 use crate::{
@@ -26,8 +39,11 @@ use crate::{
 pub struct Client {
     config: Arc<ClientConfig>,
     pool: Pool,
-    jar: Rc<CookieJar>,
+    jar: RefCell<Rc<CookieJar>>,
     meter: Rc<Meter>,
+    watch: Watch,
+    /// The address to send from, if it matters.
+    local: Option<IpAddr>,
     /// Bytes taken by [`Client::take_data`] so far.
     taken: Cell<(u64, u64)>,
 }
@@ -38,20 +54,43 @@ impl Client {
         Self {
             config,
             pool: Pool::default(),
-            jar: Rc::default(),
+            jar: RefCell::default(),
             meter: Rc::default(),
+            watch: Watch::default(),
+            local: None,
             taken: Cell::default(),
         }
     }
 
-    /// The jar that requests use which bring none of their own.
-    pub fn jar(&self) -> Rc<CookieJar> {
-        self.jar.clone()
+    /// The same, as the client with this number, which decides what address it sends from.
+    pub fn numbered(mut self, number: u64) -> Self {
+        self.local = self.config.local_ips.of(number);
+        self
     }
 
-    /// Forgets all cookies of the client's own jar.
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Shows every message from now on to `watcher`, with bodies if it wants them. For debugging:
+    /// it costs copies of everything.
+    pub fn watch(&self, watcher: Watcher, bodies: bool) {
+        self.watch.set(watcher, bodies);
+    }
+
+    /// The jar that requests use which bring none of their own.
+    pub fn jar(&self) -> Rc<CookieJar> {
+        self.jar.borrow().clone()
+    }
+
+    /// Takes an empty jar as the client's own. Whoever holds the old one keeps it and its cookies.
     pub fn reset_cookies(&self) {
-        self.jar.reset();
+        let mut jar = self.jar.borrow_mut();
+        if Rc::strong_count(&jar) == 1 {
+            jar.reset();
+        } else {
+            *jar = Rc::default();
+        }
     }
 
     /// Closes the connections that no request uses.
@@ -73,36 +112,60 @@ impl Client {
     pub async fn send(&self, request: Request) -> Exchange {
         // Far away is as good as never, and a deadline must not overflow.
         const LONGEST: Duration = Duration::from_secs(86400 * 365);
-        let deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
-        let jar = request.jar.clone().unwrap_or_else(|| self.jar.clone());
+        let mut deadline = tokio::time::Instant::now() + request.timeout.min(LONGEST);
+        let jar = request.jar.clone().unwrap_or_else(|| self.jar());
         let mut exchange = Exchange::begin(request);
         let mut next = Next::first(&exchange.request);
+        let mut rounds = Rounds::default();
+        // NTLM is about a connection: its steps must have one of their own.
+        let mut held = None;
         loop {
+            if let Some(pace) = &self.config.pace {
+                // The turn comes before all phases, and is no part of the time a request may take.
+                deadline += pace.turn().await;
+            }
+            let watched = self.watch.begin();
             let outgoing = Outgoing::new(&self.config, &exchange.request, &jar, &next);
             if next.hop == 0 {
                 exchange.cookie = outgoing.cookie.clone();
                 exchange.user_agent = outgoing.user_agent.map(str::to_owned);
             }
-            let mut trip = Trip::begin(exchange.request.discard_body);
+            let discard = exchange.request.discard_body && !self.watch.wants_bodies();
+            let mut trip = Trip::begin(discard);
             let ran = if exchange.request.timeout.is_zero() {
                 // The timer's grain would let a quick one through.
                 Err(ErrorKind::Timeout.into())
             } else {
-                let attempt = pin!(self.attempt(&outgoing, &mut trip));
+                let attempt =
+                    pin!(self.attempt(&outgoing, &mut trip, &mut held, watched.as_deref()));
                 let late = pin!(tokio::time::sleep_until(deadline));
                 match select(late, attempt).await {
                     Either::Left(_) => Err(ErrorKind::Timeout.into()),
                     Either::Right((ran, _)) => ran,
                 }
             };
-            let (mut hop, response) = trip.end(outgoing.method.clone(), outgoing.url.clone(), ran);
+            let (mut hop, mut response) =
+                trip.end(outgoing.method.clone(), outgoing.url.clone(), ran);
             drop(outgoing);
             let Some(head) = response.as_ref().filter(|_| hop.error.is_none()) else {
                 exchange.finish(hop, response);
                 return exchange;
             };
+            if let Some(id) = &watched {
+                self.watch.response(id, head);
+            }
             for line in head.headers.get_all(http::header::SET_COOKIE) {
                 jar.set_from_response(&hop.url, &String::from_utf8_lossy(line.as_bytes()));
+            }
+            let auth = exchange.request.auth;
+            if let Some(answer) = rounds.answer(auth, &next, head) {
+                hop.handshake = true;
+                exchange.earlier.push(hop);
+                next.authorization = Some(answer);
+                continue;
+            }
+            if let Some(connection) = held.take() {
+                self.pool.put(connection, &self.config);
             }
             match redirect::after(&exchange.request, &next, head) {
                 redirect::Decision::Done => {}
@@ -114,8 +177,26 @@ impl Client {
                 redirect::Decision::Follow(following) => {
                     exchange.earlier.push(hop);
                     next = following;
+                    rounds = Rounds::default();
                     continue;
                 }
+            }
+            if hop.error.is_none()
+                && let Some(response) = &mut response
+                && response
+                    .headers
+                    .contains_key(http::header::CONTENT_ENCODING)
+                && let begun = Instant::now()
+                && let Some(outcome) = coding::unpack(&response.headers, &response.body)
+            {
+                // Receiving ends when the body can be read.
+                let took = begun.elapsed();
+                hop.timings.receiving += took;
+                hop.end += took;
+                response.body = outcome.unwrap_or_else(|(partial, text)| {
+                    hop.fail(ErrorKind::Decompress(text).into());
+                    partial
+                });
             }
             exchange.finish(hop, response);
             return exchange;
@@ -124,22 +205,130 @@ impl Client {
 
     /// One round trip; a second one when a connection kept from before turns out to be dead and
     /// nothing can have been done twice.
-    async fn attempt(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<(), Error> {
+    async fn attempt(
+        &self,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+        held: &mut Option<Connection>,
+        watched: Option<&str>,
+    ) -> Result<(), Error> {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         check(outgoing).map_err(named)?;
         // Built before there is a connection: a header that cannot be sent costs none.
         let mut request = head::request(&self.config, outgoing).map_err(named)?;
-        if let Some(kept) = self.pool.take(outgoing.url).await {
-            let outcome = self.over(kept, request, outgoing, trip).await;
+        if let Some(id) = watched {
+            self.watch.request(id, &request, outgoing);
+        }
+        let kept = match held.take() {
+            Some(mut connection) => {
+                connection.reused = true;
+                Some(connection)
+            }
+            None => self.pool.take(outgoing.url).await,
+        };
+        if let Some(kept) = kept {
+            let outcome = self.over(kept, request, outgoing, trip, held).await;
             match outcome {
                 Err(_) if trip.may_retry(outgoing) => trip.again(),
                 outcome => return outcome,
             }
             request = head::request(&self.config, outgoing).map_err(named)?;
         }
-        let made = connection::open(&self.config, outgoing.url, &self.meter, trip).await;
-        let connection = made.map_err(named)?;
-        self.over(connection, request, outgoing, trip).await
+        if outgoing.url.scheme() == "https" {
+            return self.secure(request, outgoing, trip, held).await;
+        }
+        match self.open(outgoing, trip).await? {
+            Opened::Http1(connection) => self.over(connection, request, outgoing, trip, held).await,
+            Opened::Http2(_) => unreachable!("only TLS agrees on it"),
+        }
+    }
+
+    /// Opens a connection while others wait at the gate, unless it stands open.
+    async fn dial_past(
+        &self,
+        gate: &Gate,
+        passed: &mut Option<MutexGuard<'_, ()>>,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+    ) -> Result<Opened, Error> {
+        if gate.is_open() {
+            *passed = None;
+        }
+        let opened = self.open(outgoing, trip).await;
+        // A dial that has failed leaves nothing to wait for: the others may try at the same time.
+        gate.set_open(!matches!(opened, Ok(Opened::Http2(_))));
+        opened
+    }
+
+    async fn open(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<Opened, Error> {
+        connection::open(&self.config, outgoing.url, self.local, &self.meter, trip)
+            .await
+            .map_err(|error| error.of(&outgoing.method, outgoing.url))
+    }
+
+    /// A round trip over TLS without a kept connection of HTTP/1: a stream of a connection that
+    /// others have, or a new connection.
+    async fn secure(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+        outgoing: &Outgoing<'_>,
+        trip: &mut Trip,
+        held: &mut Option<Connection>,
+    ) -> Result<(), Error> {
+        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
+        let gate = self.pool.gate(outgoing.url);
+        let (mut passed, mut retried) = (None, false);
+        loop {
+            let shared = if self.config.no_connection_reuse {
+                None
+            } else {
+                self.pool.multiplexed(outgoing.url).await
+            };
+            let connection = match shared {
+                Some(shared) => {
+                    passed = None;
+                    shared
+                }
+                None if passed.is_none() && !gate.is_open() && !self.config.no_connection_reuse => {
+                    let waits = gate.pass();
+                    passed = Some(match waits.now_or_never() {
+                        Some(guard) => guard,
+                        None => {
+                            trip.waited();
+                            gate.pass().await
+                        }
+                    });
+                    continue;
+                }
+                None => match self.dial_past(&gate, &mut passed, outgoing, trip).await? {
+                    Opened::Http1(connection) => {
+                        drop(passed);
+                        return self.over(connection, request, outgoing, trip, held).await;
+                    }
+                    Opened::Http2(connection) => {
+                        if !self.config.no_connection_reuse {
+                            self.pool.share(connection.clone());
+                        }
+                        passed = None;
+                        connection
+                    }
+                },
+            };
+            let outcome = connection
+                .exchange(request, outgoing, &self.meter, trip)
+                .await;
+            match outcome {
+                Err(error)
+                    if !retried && (http2::untouched(&error) || trip.may_retry(outgoing)) =>
+                {
+                    retried = true;
+                    self.pool.forget(&connection);
+                    trip.again();
+                    request = head::request(&self.config, outgoing).map_err(named)?;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn over(
@@ -148,18 +337,21 @@ impl Client {
         request: http::Request<Full<Bytes>>,
         outgoing: &Outgoing<'_>,
         trip: &mut Trip,
+        held: &mut Option<Connection>,
     ) -> Result<(), Error> {
         let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         trip.connected(&connection);
         let incoming = connection
-            .send(request, outgoing.url.wire_target(), &outgoing.method)
+            .send(request, outgoing.url, &outgoing.method)
             .await
             .map_err(named)?;
         let body = trip.head_received(incoming);
         let outcome = connection.read_body(body, trip).await;
         trip.body_received();
         outcome?;
-        if !self.config.no_connection_reuse {
+        if outgoing.request.auth == Auth::Ntlm && connection.reusable() {
+            *held = Some(connection);
+        } else if !self.config.no_connection_reuse {
             self.pool.put(connection, &self.config);
         }
         Ok(())

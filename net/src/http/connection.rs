@@ -8,7 +8,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 
 use super::{
     exchange::TlsInfo,
+    http2::{self, Http2},
     trip::Trip,
     wire::{Marks, Meter, Wire},
 };
@@ -32,6 +33,7 @@ use crate::{
     config::ClientConfig,
     dial,
     error::{Error, ErrorKind, message},
+    tls,
     url::{Target, Url, quote},
 };
 
@@ -48,6 +50,8 @@ pub(super) struct Connection {
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls: Option<TlsInfo>,
     pub(super) reused: bool,
+    /// Whether a proxy is at the other end that wants to be told the whole URL.
+    absolute: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -58,29 +62,41 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Dials and makes hyper's connection over the stream.
+/// What a dial has led to.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Http1(Connection),
+    Http2(Rc<Http2>),
+}
+
+/// Dials, and makes the library's connection over the stream.
 pub(super) async fn open(
     config: &ClientConfig,
     url: &Url,
+    local: Option<IpAddr>,
     meter: &Rc<Meter>,
     trip: &mut Trip,
-) -> Result<Connection, Error> {
+) -> Result<Opened, Error> {
     let marks = Marks::new(meter.clone());
-    let wire = dial::dial(config, url, &marks, &mut trip.dial).await?;
+    let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
+    if trip.dial.http2 {
+        return http2::open(wire, url, marks, trip).await.map(Opened::Http2);
+    }
     let made = http1::Builder::new()
         .title_case_headers(true)
         .handshake(TokioIo::new(wire))
         .await;
     let (sender, driver) = made.map_err(|error| failure(&marks, &error))?;
-    Ok(Connection {
+    Ok(Opened::Http1(Connection {
         sender,
         driver: Some(Box::pin(driver)),
         marks,
         url: url.clone(),
         remote: trip.dial.remote,
         tls: trip.dial.tls,
+        absolute: trip.dial.absolute,
         reused: false,
-    })
+    }))
 }
 
 impl Connection {
@@ -96,11 +112,14 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: http::Request<Full<Bytes>>,
-        target: &Target,
+        url: &Url,
         method: &str,
     ) -> Result<http::Response<Incoming>, Error> {
         self.marks.begin();
-        if let Target::Raw(bytes) = target {
+        if self.absolute {
+            self.marks
+                .rewrite_target(method, url.absolute_target().as_bytes());
+        } else if let Target::Raw(bytes) = url.wire_target() {
             self.marks.rewrite_target(method, bytes);
         }
         let mut response = std::pin::pin!(self.sender.send_request(request));
@@ -180,6 +199,9 @@ fn failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
+    if let Some(kind) = tls_failure(error) {
+        return kind.into();
+    }
     if error.is_parse() || error.is_parse_too_large() {
         return match marks.garbage() {
             Some(line) => {
@@ -202,6 +224,9 @@ fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
+    if let Some(kind) = tls_failure(error) {
+        return kind.into();
+    }
     match std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>()) {
         Some(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
             ErrorKind::UnexpectedEof.into()
@@ -212,6 +237,20 @@ fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
         }
         None => ErrorKind::Other(reason(error)).into(),
     }
+}
+
+/// The failure of a TLS session after its handshake: with TLS 1.3 the server's opinion about a
+/// client certificate comes as late as that.
+pub(super) fn tls_failure(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut inner = Some(error);
+    while let Some(error) = inner {
+        let io = error.downcast_ref::<std::io::Error>();
+        if let Some(error) = io.and_then(tls::inner) {
+            return Some(tls::classify(error));
+        }
+        inner = error.source();
+    }
+    None
 }
 
 /// The innermost words of an error chain, which say most.

@@ -10,9 +10,11 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc, time::Duration, time::Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::auth::Auth;
 use crate::{
     cookie::{CookieJar, SetCookie},
     error::Error,
+    tls::Ocsp,
     url::Url,
 };
 
@@ -29,6 +31,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// `None` sends no body; `Some` of nothing sends `Content-Length: 0`.
     pub body: Option<Bytes>,
+    /// Sent in place of `body`, which then is what the exchange shows: the packed form.
+    pub packed: Option<Bytes>,
     /// For everything, redirects and bodies included; zero is over at once.
     pub timeout: Duration,
     /// How many redirects to follow.
@@ -37,6 +41,8 @@ pub struct Request {
     pub jar: Option<Rc<CookieJar>>,
     /// Sent with every hop, stored nowhere.
     pub cookies: Vec<RequestCookie>,
+    /// What the credentials of the URL are used for.
+    pub auth: Auth,
     /// Reads the body and keeps nothing of it.
     pub discard_body: bool,
 }
@@ -49,12 +55,22 @@ impl Request {
             url,
             headers: Vec::new(),
             body: None,
+            packed: None,
             timeout: Duration::from_secs(60),
             redirects: 10,
             jar: None,
             cookies: Vec::new(),
+            auth: Auth::Basic,
             discard_body: false,
         }
+    }
+
+    /// The value of a header that the script set; of equal names the last.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut named = self.headers.iter().rev();
+        named
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -78,8 +94,8 @@ pub struct Exchange {
     pub cookie: Option<String>,
     /// The `User-Agent` of the request, when one was sent.
     pub user_agent: Option<String>,
-    /// Round trips that ended in a followed redirect, in order; empty, and not allocated, for
-    /// most requests.
+    /// Round trips that ended in a followed redirect or a challenge that was met, in order; empty,
+    /// and not allocated, for most requests.
     pub earlier: Vec<Hop>,
     /// The last round trip. Its error is the error of the exchange.
     pub last: Hop,
@@ -125,6 +141,8 @@ impl Exchange {
 pub struct Hop {
     /// As sent for this hop.
     pub url: Url,
+    /// Whether it was a step of authentication, whose 401 was to be expected.
+    pub handshake: bool,
     /// As sent for this hop.
     pub method: Cow<'static, str>,
     /// Status code; 0 when there was an error.
@@ -150,6 +168,8 @@ pub enum Proto {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Proto {
@@ -158,6 +178,7 @@ impl Proto {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }
@@ -169,6 +190,15 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// IANA name of the cipher suite, `TLS_AES_256_GCM_SHA384`.
     pub cipher: &'static str,
+    /// What the server stapled about its certificate, if anything that can be read.
+    pub ocsp: Option<Ocsp>,
+}
+
+impl TlsInfo {
+    /// The status of the certificate: `good`, `revoked` or `unknown`.
+    pub fn ocsp_status(&self) -> &'static str {
+        self.ocsp.map_or("unknown", |ocsp| ocsp.status)
+    }
 }
 
 /// How long each phase of a round trip took; zero for a phase that did not happen.

@@ -6,15 +6,19 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Uri,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, REFERER, USER_AGENT},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, REFERER,
+        USER_AGENT,
+    },
 };
 use http_body_util::Full;
 
-use super::{exchange::Request, redirect::Next};
+use super::{auth::Auth, exchange::Request, redirect::Next};
 use crate::{
     config::ClientConfig,
     cookie::{CookieJar, push_pair},
     error::{Error, ErrorKind},
+    proxy::{Kind, Proxy},
     url::{Target, Url, quote},
 };
 
@@ -36,7 +40,7 @@ impl<'a> Outgoing<'a> {
         jar: &CookieJar,
         next: &'a Next,
     ) -> Self {
-        let user_agent = match last(request, "User-Agent") {
+        let user_agent = match request.header("User-Agent") {
             Some(value) => Some(value),
             None => config.user_agent.as_deref(),
         };
@@ -44,7 +48,11 @@ impl<'a> Outgoing<'a> {
             request,
             method: next.method.clone(),
             url: &next.url,
-            body: request.body.as_ref().filter(|_| next.keeps_body),
+            body: request
+                .packed
+                .as_ref()
+                .or(request.body.as_ref())
+                .filter(|_| next.keeps_body),
             cookie: cookies(request, jar, next),
             user_agent: user_agent.filter(|value| !value.is_empty()),
             next,
@@ -52,19 +60,11 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// The value of a header that the script set; of equal names the last.
-fn last<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    let mut named = request.headers.iter().rev();
-    named
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
-}
-
 /// The `Cookie` header: the script's own, then the request's cookies, then the jar's.
 fn cookies(request: &Request, jar: &CookieJar, next: &Next) -> Option<String> {
     let mut header = String::new();
     if next.hop == 0
-        && let Some(own) = last(request, "Cookie")
+        && let Some(own) = request.header("Cookie")
     {
         header.push_str(own);
     }
@@ -83,7 +83,8 @@ fn cookies(request: &Request, jar: &CookieJar, next: &Next) -> Option<String> {
     (!header.is_empty()).then_some(header)
 }
 
-/// The request as hyper takes it. A target that `http::Uri` refuses is left to the stream.
+/// The request as hyper takes it. A target that `http::Uri` refuses, and one for a proxy, is left to
+/// the stream.
 pub(super) fn request(
     config: &ClientConfig,
     outgoing: &Outgoing<'_>,
@@ -94,9 +95,14 @@ pub(super) fn request(
             quote(&outgoing.method)
         ))
     })?;
+    let proxy = match outgoing.url.scheme() {
+        "http" => config.proxies.of(outgoing.url),
+        _ => None,
+    };
+    let proxy = proxy.filter(|proxy| proxy.kind == Kind::Http);
     let uri = match outgoing.url.wire_target() {
-        Target::Plain(uri) => uri.clone(),
-        Target::Raw(_) => Uri::from_static("/"),
+        Target::Plain(uri) if proxy.is_none() => uri.clone(),
+        _ => Uri::from_static("/"),
     };
     let body = outgoing.body.cloned().unwrap_or_default();
     // hyper writes the length of a body, and nothing for none; servers expect a 0 with these.
@@ -143,12 +149,18 @@ pub(super) fn request(
     {
         headers.insert(REFERER, value("Referer", referer)?);
     }
-    if !headers.contains_key(AUTHORIZATION)
+    if let Some(answer) = &outgoing.next.authorization {
+        headers.insert(AUTHORIZATION, value("Authorization", answer)?);
+    } else if outgoing.request.auth != Auth::Ntlm
+        && !headers.contains_key(AUTHORIZATION)
         && let Some((user, word)) = outgoing.next.credentials()
     {
         let text = format!("{user}:{}", word.unwrap_or_default());
         let basic = format!("Basic {}", STANDARD.encode(text));
         headers.insert(AUTHORIZATION, value("Authorization", &basic)?);
+    }
+    if let Some(answer) = proxy.and_then(Proxy::authorization) {
+        headers.insert(PROXY_AUTHORIZATION, value("Proxy-Authorization", &answer)?);
     }
     if config.no_connection_reuse {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -161,7 +173,10 @@ fn host<'a>(outgoing: &Outgoing<'a>) -> Option<&'a str> {
     if outgoing.next.hop > 0 {
         return None;
     }
-    last(outgoing.request, "Host").filter(|host| !host.is_empty())
+    outgoing
+        .request
+        .header("Host")
+        .filter(|host| !host.is_empty())
 }
 
 /// Headers of the script's that are not copied: they have another source, or none.

@@ -1,10 +1,15 @@
 //! HTTP: a request goes in, an exchange comes out.
 
+pub(crate) mod auth;
+mod batch;
 pub(crate) mod client;
+pub(crate) mod coding;
 mod connection;
 pub(crate) mod exchange;
 mod head;
+mod http2;
 mod pool;
 mod redirect;
 mod trip;
+pub(crate) mod watch;
 pub(crate) mod wire;

@@ -23,6 +23,8 @@ pub(super) struct Next {
     /// A `Host` of the script's own that still applies.
     pub(super) host: Option<String>,
     pub(super) referer: Option<String>,
+    /// The answer to a challenge, sent in place of other credentials.
+    pub(super) authorization: Option<String>,
     /// Whether it leads to a host that is neither the first one nor below it.
     foreign: bool,
     /// Who the first URL said to be; kept while the host stays the same.
@@ -52,6 +54,7 @@ impl Next {
             keeps_body: true,
             host: None,
             referer: None,
+            authorization: None,
             foreign: false,
             credentials: request
                 .url
@@ -118,12 +121,7 @@ pub(super) fn after(request: &Request, made: &Next, response: &Response) -> Deci
     let relative =
         Url::parse(&location).is_ok_and(|l| !l.is_absolute() && !location.starts_with("//"));
     let own_host = match made.hop {
-        0 => request
-            .headers
-            .iter()
-            .rev()
-            .find(|(name, _)| name.eq_ignore_ascii_case("Host"))
-            .map(|(_, value)| value.clone()),
+        0 => request.header("Host").map(str::to_owned),
         _ => made.host.clone(),
     };
     Decision::Follow(Next {
@@ -132,6 +130,7 @@ pub(super) fn after(request: &Request, made: &Next, response: &Response) -> Deci
         keeps_body: made.keeps_body && repeats,
         host: own_host.filter(|host| relative && !host.is_empty()),
         referer: referer(&made.url, &url),
+        authorization: None,
         foreign: made.foreign || !covers(request.url.host(), url.host()),
         credentials: made.credentials.clone().filter(|_| same_host),
         url,

@@ -29,6 +29,7 @@ const TRUSTED_LENGTH: u64 = 1 << 20;
 pub(super) struct Trip {
     asked: Instant,
     pub(super) dial: DialLog,
+    waited: bool,
     connected: Option<Connected>,
     head: Option<Response>,
     length: u64,
@@ -59,6 +60,7 @@ impl Trip {
         Self {
             asked: Instant::now(),
             dial: DialLog::default(),
+            waited: false,
             connected: None,
             head: None,
             length: 0,
@@ -77,6 +79,28 @@ impl Trip {
             remote: connection.remote,
             tls: connection.tls,
         });
+    }
+
+    /// A stream of a shared connection is in hand, whose marks are its own.
+    pub(super) fn shared(
+        &mut self,
+        reused: bool,
+        marks: &Rc<Marks>,
+        remote: Option<SocketAddr>,
+        tls: Option<TlsInfo>,
+    ) {
+        self.connected = Some(Connected {
+            at: Instant::now(),
+            reused,
+            marks: marks.clone(),
+            remote,
+            tls,
+        });
+    }
+
+    /// The connection comes from another request, and this one has waited until it was there.
+    pub(super) fn waited(&mut self) {
+        self.waited = true;
     }
 
     /// Forgets an attempt over a connection that turned out to be dead.
@@ -103,24 +127,29 @@ impl Trip {
 
     /// The head of the response is there; its body comes back for reading.
     pub(super) fn head_received(&mut self, incoming: http::Response<Incoming>) -> Incoming {
-        let (mut parts, body) = incoming.into_parts();
+        let (parts, body) = incoming.into_parts();
+        self.head(parts, http_body::Body::size_hint(&body).lower());
+        body
+    }
+
+    /// The same, without a body of hyper's.
+    pub(super) fn head(&mut self, mut parts: http::response::Parts, length: u64) {
         let reason = match parts.extensions.remove::<ReasonPhrase>() {
             Some(own) => Cow::Owned(String::from_utf8_lossy(own.as_bytes()).into_owned()),
             None => Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
         };
-        self.length = http_body::Body::size_hint(&body).lower();
+        self.length = length;
         self.head = Some(Response {
             status: parts.status.as_u16(),
             reason,
-            proto: if parts.version == http::Version::HTTP_10 {
-                Proto::Http10
-            } else {
-                Proto::Http11
+            proto: match parts.version {
+                http::Version::HTTP_10 => Proto::Http10,
+                http::Version::HTTP_2 => Proto::Http2,
+                _ => Proto::Http11,
             },
             headers: parts.headers,
             body: Bytes::new(),
         });
-        body
     }
 
     pub(super) fn push_body(&mut self, data: Bytes) {
@@ -172,6 +201,7 @@ impl Trip {
             status: response.as_ref().map_or(0, |r| r.status),
             proto: response.as_ref().map(|r| r.proto),
             timings,
+            handshake: false,
             error: None,
             remote,
             tls,
@@ -193,7 +223,7 @@ impl Trip {
             return timings;
         };
         let marks = &connected.marks;
-        if !connected.reused {
+        if !connected.reused || self.waited {
             timings.blocked = connected.at - self.asked;
         }
         let first = marks.first_byte();
@@ -218,6 +248,7 @@ impl Hop {
             status: 0,
             proto: None,
             timings: Timings::default(),
+            handshake: false,
             error: None,
             remote: None,
             tls: None,

@@ -106,6 +106,26 @@ impl Marks {
         self.first_byte.get()
     }
 
+    /// What comes are frames of HTTP/2: their beginning is no answer, and no garbage.
+    pub(crate) fn frames_come(&self) {
+        self.first_byte.set(Some(Instant::now()));
+    }
+
+    /// The request of a stream has been handed to the connection.
+    pub(crate) fn note_written(&self) {
+        self.wrote.set(true);
+    }
+
+    /// The request of a stream had been handed to the kernel.
+    pub(crate) fn note_flushed(&self, at: Instant) {
+        self.flushed.set(Some(at));
+    }
+
+    /// The response of a stream begins.
+    pub(crate) fn note_response(&self) {
+        self.first_byte.set(Some(Instant::now()));
+    }
+
     pub(crate) fn wrote(&self) -> bool {
         self.wrote.get()
     }
@@ -162,6 +182,11 @@ pub(crate) struct Socket {
 impl Socket {
     pub(crate) fn new(stream: TcpStream, marks: Rc<Marks>) -> Self {
         Self { stream, marks }
+    }
+
+    /// How the socket failed, if it did.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.marks.socket_error()
     }
 
     fn sent(&self, outcome: &io::Result<usize>) {
@@ -233,6 +258,8 @@ impl AsyncWrite for Socket {
 pub(crate) struct Wire {
     layer: Layer,
     marks: Rc<Marks>,
+    /// Whether a failed write is kept quiet, and whether there was one.
+    quiet: Option<bool>,
     /// A rewritten head that the layer below has not taken yet, and how much of it has gone.
     pending: Option<(Vec<u8>, usize)>,
 }
@@ -249,6 +276,7 @@ impl Wire {
         Self {
             layer: Layer::Plain(socket),
             marks,
+            quiet: None,
             pending: None,
         }
     }
@@ -257,8 +285,31 @@ impl Wire {
         Self {
             layer: Layer::Tls(Box::new(stream)),
             marks,
+            quiet: None,
             pending: None,
         }
+    }
+
+    /// From now on a write that fails is swallowed, with all that come after it: HTTP/2 writes at
+    /// any time, and a server that goes away has said why in what is still to be read.
+    pub(crate) fn keep_quiet(&mut self) {
+        self.quiet = Some(false);
+    }
+
+    /// The outcome of a write of so many bytes, as hyper or h2 are to see it.
+    fn heard(&mut self, outcome: io::Result<usize>, length: usize) -> io::Result<usize> {
+        match (outcome, &mut self.quiet) {
+            (Err(_), Some(failed)) => {
+                *failed = true;
+                Ok(length)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Whether there is nobody left to write to.
+    fn unheard(&self) -> bool {
+        self.quiet == Some(true)
     }
 
     /// Writes what is left of a rewritten head.
@@ -329,13 +380,17 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.unheard() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         ready!(this.poll_pending(cx))?;
         this.marks.dirty.set(true);
         this.marks.wrote.set(true);
         if this.take_rewritten(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        this.layer.poll_write(cx, buf)
+        let outcome = ready!(this.layer.poll_write(cx, buf));
+        Poll::Ready(this.heard(outcome, buf.len()))
     }
 
     fn poll_write_vectored(
@@ -344,6 +399,9 @@ impl AsyncWrite for Wire {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.unheard() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         ready!(this.poll_pending(cx))?;
         this.marks.dirty.set(true);
         this.marks.wrote.set(true);
@@ -353,10 +411,12 @@ impl AsyncWrite for Wire {
         {
             return Poll::Ready(Ok(head.len()));
         }
-        match &mut this.layer {
+        let outcome = ready!(match &mut this.layer {
             Layer::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
-        }
+        });
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        Poll::Ready(this.heard(outcome, length))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -368,11 +428,15 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_pending(cx))?;
-        match &mut this.layer {
-            Layer::Plain(socket) => ready!(Pin::new(socket).poll_flush(cx))?,
-            Layer::Tls(stream) => ready!(Pin::new(stream.as_mut()).poll_flush(cx))?,
+        if this.unheard() {
+            return Poll::Ready(Ok(()));
         }
+        ready!(this.poll_pending(cx))?;
+        let outcome = ready!(match &mut this.layer {
+            Layer::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        });
+        this.heard(outcome.map(|()| 0), 0)?;
         if this.marks.dirty.replace(false) {
             this.marks.flushed.set(Some(Instant::now()));
         }
@@ -380,9 +444,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().layer {
+        let this = self.get_mut();
+        let outcome = ready!(match &mut this.layer {
             Layer::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        }
+        });
+        Poll::Ready(this.heard(outcome.map(|()| 0), 0).map(drop))
     }
 }

@@ -202,6 +202,14 @@ impl Url {
     }
 
     /// The `Host` header that goes with this URL: host and port as written.
+    /// What a proxy is asked for: the URL without credentials and fragment.
+    pub(crate) fn absolute_target(&self) -> String {
+        let host = self.host_header();
+        let host = host.map_or(&b""[..], HeaderValue::as_bytes);
+        let host = String::from_utf8_lossy(host);
+        format!("{}://{host}{}", self.scheme(), self.target())
+    }
+
     pub(crate) fn host_header(&self) -> Option<&HeaderValue> {
         self.0.host_header.as_ref()
     }

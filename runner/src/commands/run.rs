@@ -1,7 +1,7 @@
 //! `run`: load, resolve, build, run, report. One named step a line in [`run`] and `Test::go`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -212,7 +212,7 @@ impl<'a> Test<'a> {
         let submetrics = consolidated.default_submetrics();
         let Consolidated { resolved } = consolidated;
         let native_histograms = has_feature(args, NATIVE_HISTOGRAMS);
-        let mut settings = settings(&resolved.options)?;
+        let mut settings = settings(&resolved.options, &outside.env)?;
         if native_histograms {
             let tag = ("k6_feature_native_histograms".to_owned(), "true".to_owned());
             settings.run_tags.push(tag);
@@ -786,7 +786,7 @@ fn output_log(outside: &Outside) -> OutputLog {
 }
 
 /// What VUs act on.
-fn settings(options: &Options) -> Result<VuSettings, OptionError> {
+fn settings(options: &Options, env: &BTreeMap<String, String>) -> Result<VuSettings, OptionError> {
     let tags = options.tags.clone().unwrap_or_default();
     let system_tags = options.system_tags.clone().unwrap_or_default();
     let redirects = options.max_redirects;
@@ -801,7 +801,12 @@ fn settings(options: &Options) -> Result<VuSettings, OptionError> {
         ),
         no_cookies_reset: options.no_cookies_reset.unwrap_or(false),
         no_vu_connection_reuse: options.no_vu_connection_reuse.unwrap_or(false),
-        net: Arc::new(network::config(options)?),
+        http_debug: options
+            .http_debug
+            .as_deref()
+            .filter(|mode| !mode.is_empty())
+            .map(|mode| mode == "full"),
+        net: Arc::new(network::config(options, env)?),
     })
 }
 

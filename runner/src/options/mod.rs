@@ -32,7 +32,7 @@ pub(crate) use scenario::Scenario;
 pub(crate) use scenario::Scenarios;
 pub(crate) use table::{Options, View};
 pub(crate) use values::{
-    Cidr, Dns, HostPatterns, IpRange, Stage, SystemTags, TrendStats, parse_int,
+    Cidr, Dns, HostPatterns, IpRange, Stage, SystemTags, TlsAuth, TrendStats, parse_int,
 };
 
 use crate::{

@@ -96,11 +96,7 @@ fn sleep(ctx: &Ctx<'_>, state: &VuState, seconds: f64) -> JsResult<()> {
     if seconds > 0.0 {
         // Longer than any run, shorter than what a timer can hold.
         let duration = Duration::try_from_secs_f64(seconds.min(1e9)).unwrap_or_default();
-        if state
-            .fiber
-            .pause(tokio::time::Instant::now() + duration)
-            .is_err()
-        {
+        if state.pause(tokio::time::Instant::now() + duration).is_err() {
             return Err(engine::throw_uncatchable(ctx));
         }
     }

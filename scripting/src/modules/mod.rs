@@ -9,7 +9,7 @@ mod encoding;
 mod execution;
 mod experimental;
 pub(crate) mod html;
-mod http;
+pub(crate) mod http;
 mod k6;
 mod metrics;
 pub(crate) mod random;

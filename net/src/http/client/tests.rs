@@ -8,8 +8,13 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::*;
-use crate::{http::exchange::RequestCookie, url::Url};
+use crate::{
+    http::{coding::Coding, exchange::RequestCookie, watch::Message},
+    url::Url,
+};
 
 /// A server that hands each connection it accepts to the script of that connection.
 struct Server {
@@ -396,12 +401,12 @@ fn phases_hold_the_servers_delays() {
     client.close_idle();
     let timings = exchange.last.timings;
     assert_eq!(body(&exchange), b"abcd");
-    // A delay never shrinks; how much longer it becomes is the machine's affair.
+    // A delay never shrinks; how much longer it becomes is the machine's affair, and what a phase is
+    // noticed too late the next one lacks.
+    let both = timings.waiting + timings.receiving;
     assert!(timings.waiting >= Duration::from_millis(60), "{timings:?}");
-    assert!(
-        timings.receiving >= Duration::from_millis(60),
-        "{timings:?}"
-    );
+    assert!(both >= Duration::from_millis(120), "{timings:?}");
+    assert!(timings.receiving > Duration::ZERO, "{timings:?}");
     assert_eq!(
         timings.duration(),
         timings.sending + timings.waiting + timings.receiving
@@ -716,17 +721,36 @@ fn rules_keep_requests_from_hosts() {
 
 /// A TLS server with a certificate for `localhost`, signed by itself.
 fn tls_server(connections: usize) -> (SocketAddr, Vec<u8>, JoinHandle<()>) {
+    tls_server_with(connections, Vec::new(), None)
+}
+
+/// The same, which staples an OCSP response, and asks for a certificate of this authority.
+fn tls_server_with(
+    connections: usize,
+    staple: Vec<u8>,
+    authority: Option<Vec<u8>>,
+) -> (SocketAddr, Vec<u8>, JoinHandle<()>) {
     let certified =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let der = certified.cert.der().to_vec();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
         .expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![der.clone().into()], key)
+        .expect("versions");
+    let builder = match authority {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(authority.into()).expect("a root");
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let config = builder
+        .with_single_cert_with_ocsp(vec![der.clone().into()], key, staple)
         .expect("a configuration");
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -804,4 +828,539 @@ fn plain_text_where_tls_is_expected_is_a_bad_record() {
     let (code, text) = code_and_text(&exchange.last);
     assert_eq!(code, 1301, "{text}");
     server.done();
+}
+
+#[test]
+fn a_packed_body_is_unpacked_and_counted_as_it_travelled() {
+    let plain = "repeat me ".repeat(5000);
+    let packed = Coding::Gzip.pack(plain.as_bytes());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        packed.len()
+    );
+    let answer = [head.as_bytes(), &packed].concat();
+    let length = answer.len() as u64;
+    let server = Server::start(vec![vec![
+        Step::Take,
+        Step::Say(answer.clone()),
+        Step::Take,
+        Step::Say(answer),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = server.url("/");
+    block_on(async {
+        let whole = client.send(get(&url)).await;
+        assert!(body(&whole) == plain.as_bytes());
+        let mut request = Request::new("POST", url.clone());
+        request.body = Some(plain.clone().into());
+        request.packed = Some(packed.clone().into());
+        request.discard_body = true;
+        let discarded = client.send(request).await;
+        assert_eq!(discarded.last.status, 200, "{:?}", discarded.error());
+        assert_eq!(body(&discarded), b"");
+        assert_eq!(discarded.request.body.as_deref(), Some(plain.as_bytes()));
+    });
+    let (sent, received) = client.take_data();
+    client.close_idle();
+    let seen = server.done();
+    assert!(
+        seen[1].contains(&format!("Content-Length: {}\r\n", packed.len())),
+        "{}",
+        seen[1]
+    );
+    assert_eq!(received, 2 * length);
+    assert!(sent < 1000, "{sent}");
+}
+
+#[test]
+fn a_body_that_is_not_what_it_claims_fails_the_request_and_keeps_the_connection() {
+    let bad =
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 17\r\n\r\nnot packed at all";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        say(bad),
+        Step::Take,
+        ok("fine"),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = server.url("/");
+    block_on(async {
+        let failed = client.send(get(&url)).await;
+        assert_eq!((failed.last.status, failed.last.proto), (0, None));
+        assert_eq!(code_and_text(&failed.last).0, 1701);
+        assert_eq!(
+            failed.error().map(Error::raw).as_deref(),
+            Some(
+                "error decompressing response body (error decompressing response body (gzip: invalid header))"
+            )
+        );
+        assert_eq!(body(&client.send(get(&url)).await), b"fine");
+    });
+    client.close_idle();
+    server.done();
+}
+
+/// The same server with credentials in the URL.
+fn with_credentials(url: &Url, credentials: &str) -> Url {
+    let text = url.as_str().replace("://", &format!("://{credentials}@"));
+    Url::parse(&text).expect("a URL")
+}
+
+fn refused(challenge: &str) -> Step {
+    say(&format!(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 2\r\n\r\nno"
+    ))
+}
+
+#[test]
+fn a_digest_challenge_is_met_in_a_second_round_trip() {
+    let challenge = "Digest realm=\"r\", qop=\"auth\", nonce=\"n\"";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        ok("in"),
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        refused(challenge),
+        Step::Take,
+        refused("Basic realm=\"r\""),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let url = with_credentials(&server.url("/a?b"), "bob:secret");
+    let request = || {
+        let mut request = Request::new("POST", url.clone());
+        request.auth = Auth::Digest;
+        request.body = Some("body".into());
+        request
+    };
+    block_on(async {
+        let good = client.send(request()).await;
+        assert_eq!((good.last.status, body(&good)), (200, &b"in"[..]));
+        assert_eq!(good.earlier.len(), 1);
+        assert_eq!(
+            (good.earlier[0].status, good.earlier[0].handshake),
+            (401, true)
+        );
+        assert!(!good.last.handshake);
+        let wrong = client.send(request()).await;
+        assert_eq!((wrong.last.status, wrong.earlier.len()), (401, 1));
+        assert!(!wrong.last.handshake);
+        let other = client.send(request()).await;
+        assert_eq!((other.last.status, other.earlier.len()), (401, 0));
+    });
+    client.close_idle();
+    let seen = server.done();
+    assert!(
+        seen[0].contains("Authorization: Basic Ym9iOnNlY3JldA==\r\n"),
+        "{}",
+        seen[0]
+    );
+    assert!(
+        seen[1].contains(
+            "Authorization: Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"/a?b\""
+        ),
+        "{}",
+        seen[1]
+    );
+    assert!(seen[1].ends_with("\r\n\r\nbody"), "{}", seen[1]);
+}
+
+#[test]
+fn the_steps_of_ntlm_have_a_connection_of_their_own() {
+    // Signature, type 2, an empty target name, flags, challenge, context, no target information.
+    let mut challenge = b"NTLMSSP\0\x02\0\0\0".to_vec();
+    challenge.extend_from_slice(&[0; 8]);
+    challenge.extend_from_slice(&0x0008_0201u32.to_le_bytes());
+    challenge.extend_from_slice(b"12345678");
+    challenge.extend_from_slice(&[0; 16]);
+    let challenge = format!("NTLM {}", STANDARD.encode(&challenge));
+    let handshake = vec![
+        Step::Take,
+        refused("NTLM"),
+        Step::Take,
+        refused(&challenge),
+        Step::Pause(30),
+        Step::Take,
+        ok("in"),
+        Step::Take,
+        ok("again"),
+        Step::Gone,
+    ];
+    let last = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nother";
+    let server = Server::start(vec![handshake, vec![Step::Take, say(last)]]);
+    let client = client();
+    let url = with_credentials(&server.url("/"), "Domain%5CUser:Password");
+    let request = || {
+        let mut request = get(&url);
+        request.auth = Auth::Ntlm;
+        request
+    };
+    block_on(async {
+        let mut plain = Vec::new();
+        let good = client.send(request());
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            plain.push(client.send(get(&server.url("/plain"))).await);
+        };
+        let (good, ()) = tokio::join!(good, meanwhile);
+        assert_eq!((good.last.status, body(&good)), (200, &b"in"[..]));
+        let steps: Vec<_> = good
+            .earlier
+            .iter()
+            .map(|hop| (hop.status, hop.handshake))
+            .collect();
+        assert_eq!(steps, [(401, true), (401, true)]);
+        assert_eq!(good.last.timings.blocked, Duration::ZERO);
+        assert_eq!(body(&plain[0]), b"other");
+        let again = client.send(request()).await;
+        assert_eq!((again.earlier.len(), body(&again)), (0, &b"again"[..]));
+    });
+    client.close_idle();
+    let seen = server.done();
+    let mut heads = seen.iter().filter(|head| head.starts_with("GET / "));
+    assert!(!heads.next().expect("a first").contains("Authorization"));
+    for kind in [1u8, 3] {
+        let head = heads.next().expect("a message");
+        let message = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Authorization: NTLM "))
+            .expect("NTLM");
+        let message = STANDARD.decode(message).expect("base64");
+        assert_eq!((&message[..8], message[8]), (&b"NTLMSSP\0"[..], kind));
+    }
+}
+
+#[test]
+fn a_watcher_sees_every_message_with_its_body() {
+    let redirect = "HTTP/1.1 302 Found\r\nlocation: /b\r\nContent-Length: 4\r\n\r\ngone";
+    let server = Server::start(vec![vec![
+        Step::Take,
+        say(redirect),
+        Step::Take,
+        ok("there"),
+        Step::Gone,
+    ]]);
+    let client = client();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let notes = seen.clone();
+    let watcher = move |message: Message<'_>| {
+        notes
+            .borrow_mut()
+            .push((message.id.to_owned(), message.response, message.text));
+    };
+    client.watch(Rc::new(watcher), true);
+    block_on(async {
+        let mut request = Request::new("PUT", server.url("/a"));
+        request.headers.push(("x-probe".into(), "p".into()));
+        request.body = Some("body".into());
+        request.discard_body = true;
+        assert_eq!(client.send(request).await.last.status, 200);
+    });
+    let address = server.address;
+    client.close_idle();
+    server.done();
+    let seen = seen.take();
+    let texts: Vec<&str> = seen.iter().map(|(_, _, text)| text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            &format!(
+                "PUT /a HTTP/1.1\r\nHost: {address}\r\nX-Probe: p\r\nContent-Length: 4\r\n\r\nbody"
+            ),
+            "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 4\r\n\r\ngone",
+            &format!(
+                "GET /b HTTP/1.1\r\nHost: {address}\r\nX-Probe: p\r\nReferer: http://{address}/a\r\n\r\n"
+            ),
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere",
+        ]
+    );
+    let directions: Vec<bool> = seen.iter().map(|(_, response, _)| *response).collect();
+    assert_eq!(directions, [false, true, false, true]);
+    assert_eq!((&seen[0].0, &seen[2].0), (&seen[1].0, &seen[3].0));
+    assert_ne!(seen[0].0, seen[2].0);
+    assert_eq!((seen[0].0.len(), seen[0].0.as_bytes()[14]), (36, b'4'));
+}
+
+#[test]
+fn a_pace_spaces_requests_out_before_their_phases_and_their_timeout() {
+    let server = Server::start(vec![vec![
+        Step::Take,
+        ok("a"),
+        Step::Take,
+        ok("b"),
+        Step::Take,
+        ok("c"),
+        Step::Gone,
+    ]]);
+    let config = ClientConfig {
+        pace: Some(crate::Pace::new(10)),
+        ..ClientConfig::default()
+    };
+    let client = Client::new(Arc::new(config));
+    block_on(async {
+        let begun = std::time::Instant::now();
+        for _ in 0..3 {
+            let mut request = get(&server.url("/"));
+            request.timeout = Duration::from_millis(80);
+            let exchange = client.send(request).await;
+            assert_eq!(exchange.last.status, 200, "{:?}", exchange.error());
+            assert!(exchange.last.timings.blocked < Duration::from_millis(60));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(195));
+    });
+    client.close_idle();
+    server.done();
+}
+
+/// A client whose requests to `*.test` end at this address.
+fn client_for(address: SocketAddr, change: impl FnOnce(&mut ClientConfig)) -> Client {
+    let mut config = ClientConfig::default();
+    config
+        .hosts
+        .insert("*.test", &address.to_string())
+        .expect("a pattern");
+    change(&mut config);
+    Client::new(Arc::new(config))
+}
+
+fn through(variable: &str, proxy: &str) -> crate::Proxies {
+    crate::Proxies::from_env(|name| (name == variable).then(|| proxy.to_owned()))
+}
+
+#[test]
+fn a_proxy_is_told_the_whole_url() {
+    let server = Server::start(vec![vec![
+        Step::Take,
+        ok("one"),
+        Step::Take,
+        ok("two"),
+        Step::Gone,
+    ]]);
+    let client = client_for(server.address, |config| {
+        config.proxies = through("HTTP_PROXY", "http://me:word@proxy.test:3128");
+    });
+    let address = server.address;
+    block_on(async {
+        let url = Url::parse("http://u:p@far.example:8080/a b?c d#e").expect("a URL");
+        let first = client.send(get(&url)).await;
+        assert_eq!(body(&first), b"one", "{:?}", first.error());
+        assert_eq!(first.last.remote, Some(address));
+        let plain = Url::parse("http://far.example:8080/plain?x=y").expect("a URL");
+        let again = client.send(get(&plain)).await;
+        assert_eq!(body(&again), b"two", "{:?}", again.error());
+        assert_eq!(again.last.timings.blocked, Duration::ZERO);
+        // Never through the proxy; nobody listens there.
+        let here = Url::parse("http://127.0.0.1:1/").expect("a URL");
+        assert_eq!(code_and_text(&client.send(get(&here)).await.last).0, 1212);
+    });
+    client.close_idle();
+    let seen = server.done();
+    for (head, target) in seen.iter().zip(["/a%20b?c d", "/plain?x=y"]) {
+        let lines: Vec<&str> = head
+            .lines()
+            .filter(|l| !l.starts_with("Authorization"))
+            .collect();
+        assert_eq!(
+            lines[..3],
+            [
+                &format!("GET http://far.example:8080{target} HTTP/1.1"),
+                "Host: far.example:8080",
+                "Proxy-Authorization: Basic bWU6d29yZA==",
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_proxy_that_does_not_connect_fails_the_request() {
+    let refuse = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::start(vec![
+        vec![Step::Take, say(refuse)],
+        vec![
+            Step::Take,
+            say("HTTP/1.1 200 Connection established\r\n\r\n"),
+        ],
+        vec![Step::Take, say("SSH-2.0-nope\r\n\r\n")],
+        vec![Step::Take],
+    ]);
+    let client = client_for(server.address, |config| {
+        config.proxies = through("https_proxy", "proxy.test:3128");
+        config.user_agent = Some("me".into());
+    });
+    block_on(async {
+        let url = Url::parse("https://far.example/").expect("a URL");
+        let mut texts = Vec::new();
+        for _ in 0..4 {
+            let exchange = client.send(get(&url)).await;
+            texts.push(code_and_text(&exchange.last));
+        }
+        assert_eq!(texts[0], (1000, "Proxy Authentication Required".to_owned()));
+        assert_eq!(
+            texts[1].0, 1000,
+            "the tunnel is there, TLS is not: {texts:?}"
+        );
+        assert_eq!(
+            texts[2],
+            (1000, "malformed HTTP response \"SSH-2.0-nope\"".to_owned())
+        );
+        assert_eq!(texts[3], (1000, "unexpected EOF".to_owned()));
+    });
+    let seen = server.done();
+    assert_eq!(
+        seen[0],
+        "CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\nUser-Agent: me\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_socks_proxy_gets_the_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut expect = |bytes: &[u8], answer: &[u8]| {
+            let mut read = vec![0; bytes.len()];
+            stream.read_exact(&mut read).expect("bytes");
+            assert_eq!(read, bytes);
+            stream.write_all(answer).expect("an answer");
+        };
+        expect(&[5, 2, 0, 2], &[5, 2]);
+        expect(b"\x01\x02me\x04word", &[1, 0]);
+        expect(
+            b"\x05\x01\x00\x03\x0bfar.example\x1f\x90",
+            b"\x05\x00\x00\x03\x01x\x00\x50",
+        );
+        take(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
+    });
+    let client = client_for(address, |config| {
+        config.proxies = through("HTTP_PROXY", "socks5://me:word@proxy.test");
+    });
+    block_on(async {
+        let url = Url::parse("http://far.example:8080/").expect("a URL");
+        let exchange = client.send(get(&url)).await;
+        assert_eq!(body(&exchange), b"ok", "{:?}", exchange.error());
+    });
+    server.join().expect("a good conversation");
+}
+
+#[test]
+fn clients_send_from_the_address_of_their_number() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let peers = std::thread::spawn(move || {
+        (0..3)
+            .map(|_| {
+                let (mut stream, peer) = listener.accept().expect("a connection");
+                take(&mut stream);
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+                peer.ip().to_string()
+            })
+            .collect::<Vec<_>>()
+    });
+    let ip = |text: &str| text.parse::<IpAddr>().expect(text);
+    let config = Arc::new(ClientConfig {
+        local_ips: crate::LocalIps::new([(ip("127.0.0.2"), ip("127.0.0.3"))]),
+        ..ClientConfig::default()
+    });
+    let url = Url::parse(&format!("http://{address}/")).expect("a URL");
+    block_on(async {
+        for number in 1..4 {
+            let client = Client::new(config.clone()).numbered(number);
+            assert_eq!(client.send(get(&url)).await.last.status, 204);
+        }
+        let config = ClientConfig {
+            local_ips: crate::LocalIps::new([(ip("::1"), ip("::1"))]),
+            ..ClientConfig::default()
+        };
+        let client = Client::new(Arc::new(config)).numbered(1);
+        let (_, text) = code_and_text(&client.send(get(&url)).await.last);
+        assert!(
+            text.ends_with("mismatched local address type ::1"),
+            "{text}"
+        );
+    });
+    assert_eq!(
+        peers.join().expect("peers"),
+        ["127.0.0.3", "127.0.0.2", "127.0.0.3"]
+    );
+}
+
+#[test]
+fn a_stapled_response_is_shown() {
+    // `status` of the response is "try later", which says nothing about the certificate.
+    for (staple, status) in [
+        (crate::tls::tests::good_staple(), "good"),
+        (vec![0x30, 3, 0x0a, 1, 3], "unknown"),
+    ] {
+        let (address, der, thread) = tls_server_with(1, staple, None);
+        let client = Client::new(Arc::new(ClientConfig {
+            extra_roots: vec![der],
+            ..ClientConfig::default()
+        }));
+        let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+        let exchange = block_on(client.send(get(&url)));
+        let session = exchange.last.tls.expect("a session");
+        assert_eq!(session.ocsp_status(), status);
+        client.close_idle();
+        thread.join().expect("the server plays to its end");
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_the_hosts_it_is_for() {
+    let mine = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).expect("a certificate");
+    let (address, der, thread) = tls_server_with(2, Vec::new(), Some(mine.cert.der().to_vec()));
+    let client = |domain: &str| {
+        let identity = crate::Identity::from_pem(
+            &mine.cert.pem(),
+            &mine.signing_key.serialize_pem(),
+            None,
+            vec![domain.to_owned()],
+        );
+        Client::new(Arc::new(ClientConfig {
+            extra_roots: vec![der.clone()],
+            identities: vec![identity.expect("an identity")],
+            ..ClientConfig::default()
+        }))
+    };
+    let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+    block_on(async {
+        let shown = client("localhost").send(get(&url)).await;
+        assert_eq!(body(&shown), b"secret", "{:?}", shown.error());
+        let hidden = client("other.test").send(get(&url)).await;
+        assert_eq!(
+            code_and_text(&hidden.last),
+            (1000, "remote error: tls: certificate required".into())
+        );
+    });
+    thread.join().expect("the server plays to its end");
+}
+
+#[test]
+fn only_the_chosen_suites_are_spoken() {
+    let suite = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305";
+    let (address, der, thread) = tls_server(1);
+    let client = Client::new(Arc::new(ClientConfig {
+        extra_roots: vec![der],
+        cipher_suites: vec!["TLS_RSA_WITH_RC4_128_SHA".into(), suite.into()],
+        tls_max: Some(crate::TlsVersion::Tls12),
+        ..ClientConfig::default()
+    }));
+    let url = Url::parse(&format!("https://localhost:{}/", address.port())).expect("a URL");
+    let exchange = block_on(client.send(get(&url)));
+    let session = exchange.last.tls.expect("a session");
+    assert_eq!(
+        (session.version, session.cipher),
+        ("tls1.2", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")
+    );
+    client.close_idle();
+    thread.join().expect("the server plays to its end");
 }

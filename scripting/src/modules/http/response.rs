@@ -1,12 +1,13 @@
 //! Step 6, second half: an exchange becomes a Response whose members are made when they are read.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{any::Any, cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use rquickjs::{Array, Ctx, Function, IntoJs, Object, Result as JsResult, Value, function::Opt};
 use volley_net as net;
 
 use super::{
+    native::{self, Kind},
     not_yet,
     request::{Problem, ResponseType},
     selector,
@@ -71,6 +72,10 @@ pub(super) fn make<'js>(
     exchange: net::Exchange,
     kind: ResponseType,
 ) -> JsResult<Object<'js>> {
+    if let Some(response) = exchange.response.as_ref().filter(|r| r.status == 101) {
+        let text = format!("unsupported response status: 101 {}", response.reason);
+        return Err(error::throw(ctx, &text));
+    }
     let bodiless = |status: u16| status < 200 || status == 204 || status == 304;
     let body = match &exchange.response {
         Some(response) if kind != ResponseType::None && !bodiless(response.status) => {
@@ -104,14 +109,13 @@ fn wrap<'js>(
     body: Body,
     kind: ResponseType,
 ) -> JsResult<Object<'js>> {
-    let class = state.response_class.borrow().clone();
-    let class = class.ok_or(rquickjs::Error::Unknown)?;
     let response = Response {
         outcome,
         body: RefCell::new(body),
         kind,
     };
-    class.make(ctx, Rc::new(Handle(Rc::new(response))))
+    let handle = Rc::new(Handle(Rc::new(response)));
+    native::make(ctx, state, Kind::Response, handle)
 }
 
 /// Shared with the methods of the object, which stay usable without it.
@@ -150,6 +154,10 @@ impl LazyFields for Handle {
                 Outcome::ParseError(problem) => parse_error_field(ctx, name, problem),
             },
         }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn assigned(&self, index: usize, value: &Value<'_>) {
@@ -207,7 +215,7 @@ fn exchanged_field<'js>(
         }
         "tls_version" => hop.tls.as_ref().map_or("", |t| t.version).into_js(ctx),
         "tls_cipher_suite" => hop.tls.as_ref().map_or("", |t| t.cipher).into_js(ctx),
-        "ocsp" => ocsp_object(ctx, if hop.tls.is_some() { "unknown" } else { "" }),
+        "ocsp" => ocsp_object(ctx, hop.tls.as_ref()),
         "error" => hop
             .error
             .as_ref()
@@ -245,7 +253,7 @@ fn parse_error_field<'js>(ctx: &Ctx<'js>, name: &str, problem: &Problem) -> JsRe
             }
             object.into_js(ctx)
         }
-        "ocsp" => ocsp_object(ctx, ""),
+        "ocsp" => ocsp_object(ctx, None),
         "error" => problem.text.as_str().into_js(ctx),
         "error_code" => problem.code.into_js(ctx),
         "request" => Ok(Value::new_null(ctx.clone())),
@@ -253,13 +261,16 @@ fn parse_error_field<'js>(ctx: &Ctx<'js>, name: &str, problem: &Problem) -> JsRe
     }
 }
 
-fn ocsp_object<'js>(ctx: &Ctx<'js>, status: &str) -> JsResult<Value<'js>> {
+fn ocsp_object<'js>(ctx: &Ctx<'js>, tls: Option<&net::TlsInfo>) -> JsResult<Value<'js>> {
     let object = Object::new(ctx.clone())?;
-    for field in ["produced_at", "this_update", "next_update", "revoked_at"] {
-        object.set(field, 0)?;
-    }
-    object.set("revocation_reason", "")?;
-    object.set("status", status)?;
+    let staple = tls.and_then(|tls| tls.ocsp);
+    let of = |pick: fn(net::Ocsp) -> i64| staple.map_or(0, pick) as f64;
+    object.set("produced_at", of(|ocsp| ocsp.produced_at))?;
+    object.set("this_update", of(|ocsp| ocsp.this_update))?;
+    object.set("next_update", of(|ocsp| ocsp.next_update))?;
+    object.set("revoked_at", of(|ocsp| ocsp.revoked_at))?;
+    object.set("revocation_reason", staple.map_or("", |ocsp| ocsp.reason))?;
+    object.set("status", tls.map_or("", net::TlsInfo::ocsp_status))?;
     object.into_js(ctx)
 }
 

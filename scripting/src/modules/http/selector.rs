@@ -1,69 +1,97 @@
 //! The selector language of `response.json(selector)`: GJSON paths (js-api.md §2.11).
 //!
-//! Keys and indexes joined by dots, wildcards, `#`, queries, and `|`. Modifiers, multipaths and
-//! literals are not here yet: a path with one selects nothing.
+//! Keys and indexes joined by dots, wildcards, `#`, queries, `|`, modifiers, multipaths, literals.
 
-use serde_json::Value;
+mod modifier;
+
+use serde_json::{Map, Value};
+
+/// How deep a path may nest: one that goes on for ever must not use up the stack.
+const DEPTH_MAX: u32 = 400;
 
 /// The value a path selects, or none.
 pub(super) fn select(document: &Value, path: &str) -> Option<Value> {
     if path.is_empty() {
         return None;
     }
-    walk(document, path)
+    // A document of lines of JSON; ours is one line.
+    match path.strip_prefix("..") {
+        Some(path) => walk(&Value::Array(vec![document.clone()]), path, 0),
+        None => walk(document, path, 0),
+    }
 }
 
-fn walk(value: &Value, path: &str) -> Option<Value> {
+fn walk(value: &Value, path: &str, depth: u32) -> Option<Value> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    let depth = depth + 1;
+    let special = match path.as_bytes().first() {
+        Some(b'@') => modifier::apply(value, path, depth),
+        Some(b'[' | b'{') => multipath(value, path, depth),
+        Some(b'!') => Some(literal(path)),
+        _ => None,
+    };
+    if let Some((found, rest)) = special {
+        let found = found?;
+        return match rest_of(rest) {
+            Some(rest) if !rest.path.is_empty() => walk(&found, rest.path, depth),
+            _ => Some(found),
+        };
+    }
     let (part, rest) = split(path);
     match part {
         Part::Key { text, wild } => {
             let next = member(value, &text, wild)?;
-            continue_with(next, rest)
+            continue_with(next, rest, depth)
         }
         Part::All => {
             let items = value.as_array()?;
             match rest {
                 None => Some(Value::from(items.len())),
-                Some(Rest { piped: true, .. }) => continue_with(&Value::from(items.len()), rest),
+                Some(Rest { piped: true, .. }) => {
+                    continue_with(&Value::from(items.len()), rest, depth)
+                }
                 Some(Rest { path, .. }) => {
                     let (inner, outer) = split_pipe(path);
-                    let found: Vec<Value> = items.iter().filter_map(|i| walk(i, inner)).collect();
-                    finish(Value::Array(found), outer)
+                    let found: Vec<Value> =
+                        items.iter().filter_map(|i| walk(i, inner, depth)).collect();
+                    finish(Value::Array(found), outer, depth)
                 }
             }
         }
         Part::Query { query, every } => {
             let items = value.as_array()?;
-            let mut hits = items.iter().filter(|item| holds(item, &query));
+            let mut hits = items.iter().filter(|item| holds(item, &query, depth));
             if !every {
-                return continue_with(hits.next()?, rest);
+                return continue_with(hits.next()?, rest, depth);
             }
             match rest {
                 Some(Rest { path, piped: false }) => {
                     let (inner, outer) = split_pipe(path);
-                    let found = hits.filter_map(|i| walk(i, inner)).collect();
-                    finish(Value::Array(found), outer)
+                    let found = hits.filter_map(|i| walk(i, inner, depth)).collect();
+                    finish(Value::Array(found), outer, depth)
                 }
                 rest => {
                     let found = Value::Array(hits.cloned().collect());
-                    continue_with(&found, rest)
+                    continue_with(&found, rest, depth)
                 }
             }
         }
     }
 }
 
-fn continue_with(value: &Value, rest: Option<Rest<'_>>) -> Option<Value> {
+fn continue_with(value: &Value, rest: Option<Rest<'_>>, depth: u32) -> Option<Value> {
     match rest {
         None => Some(value.clone()),
-        Some(rest) => walk(value, rest.path),
+        Some(rest) => walk(value, rest.path, depth),
     }
 }
 
-fn finish(value: Value, outer: Option<&str>) -> Option<Value> {
+fn finish(value: Value, outer: Option<&str>, depth: u32) -> Option<Value> {
     match outer {
         None => Some(value),
-        Some(path) => walk(&value, path),
+        Some(path) => walk(&value, path, depth),
     }
 }
 
@@ -167,7 +195,7 @@ fn rest_of(text: &str) -> Option<Rest<'_>> {
     })
 }
 
-/// Splits at the first `|` outside of parentheses and quotes: what follows applies to the result.
+/// Splits at the first `|` outside of brackets and quotes: what follows applies to the result.
 fn split_pipe(path: &str) -> (&str, Option<&str>) {
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     for (at, c) in path.char_indices() {
@@ -178,8 +206,8 @@ fn split_pipe(path: &str) -> (&str, Option<&str>) {
         match c {
             '\\' => escaped = true,
             '"' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth -= 1,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted => depth -= 1,
             '|' if depth == 0 && !quoted => return (&path[..at], Some(&path[at + 1..])),
             _ => {}
         }
@@ -187,17 +215,130 @@ fn split_pipe(path: &str) -> (&str, Option<&str>) {
     (path, None)
 }
 
+/// `[a,b]` and `{a,"k":b}`: an array or an object of what the paths in it select; and what follows.
+fn multipath<'a>(value: &Value, path: &'a str, depth: u32) -> Option<(Option<Value>, &'a str)> {
+    let end = bracketed(path)?;
+    let (inside, rest) = (&path[1..end - 1], &path[end..]);
+    if path.starts_with('[') {
+        let parts = commas(inside).into_iter();
+        let found = parts.filter_map(|part| walk(value, part.trim(), depth));
+        return Some((Some(Value::Array(found.collect())), rest));
+    }
+    let mut object = Map::new();
+    for part in commas(inside) {
+        let part = part.trim();
+        let (name, path) = named(part);
+        if let Some(found) = walk(value, path, depth) {
+            object.insert(name, found);
+        }
+    }
+    Some((Some(Value::Object(object)), rest))
+}
+
+/// The name of a part of `{…}`: its own, or that of the last key of its path.
+fn named(part: &str) -> (String, &str) {
+    if part.starts_with('"')
+        && let Some(end) = quoted(part)
+        && let Some(path) = part[end..].trim_start().strip_prefix(':')
+        && let Ok(name) = serde_json::from_str(&part[..end])
+    {
+        return (name, path.trim_start());
+    }
+    let mut last = part;
+    for (at, c) in part.char_indices().rev() {
+        if matches!(c, '.' | '|') && !part[..at].ends_with('\\') {
+            last = &part[at + 1..];
+            break;
+        }
+    }
+    let plain = |c: char| c >= ' ' && !"[]{}()#|!".contains(c);
+    let name = if last.chars().all(plain) { last } else { "_" };
+    (name.replace('\\', ""), part)
+}
+
+/// `!"text"` or `!123`, and what follows; what is no JSON is nothing.
+fn literal(path: &str) -> (Option<Value>, &str) {
+    let text = &path[1..];
+    let end = match text.as_bytes().first() {
+        Some(b'"') => quoted(text),
+        Some(b'[' | b'{') => bracketed(text),
+        _ => text
+            .find(['.', '|'])
+            .filter(|_| !text.starts_with(|c: char| c.is_ascii_digit() || c == '-')),
+    };
+    let end = end.unwrap_or_else(|| text.find('|').unwrap_or(text.len()));
+    (serde_json::from_str(&text[..end]).ok(), &text[end..])
+}
+
+/// Where a text in quotes ends.
+fn quoted(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Where a text in brackets of whatever kind ends.
+fn bracketed(text: &str) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Splits at commas outside of brackets and quotes; of nothing there are no parts.
+fn commas(text: &str) -> Vec<&str> {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
 const OPERATORS: [&str; 9] = ["!%", "==", "!=", "<=", ">=", "=", "<", ">", "%"];
 
-fn holds(item: &Value, query: &str) -> bool {
+fn holds(item: &Value, query: &str, depth: u32) -> bool {
     let query = query.trim();
     let Some((path, operator, wanted)) = split_query(query) else {
-        return !query.is_empty() && walk(item, query).is_some();
+        return !query.is_empty() && walk(item, query, depth).is_some();
     };
     let found = if path.is_empty() {
         Some(item.clone())
     } else {
-        walk(item, path)
+        walk(item, path, depth)
     };
     found.is_some_and(|found| compare(&found, operator, wanted))
 }
@@ -347,6 +488,59 @@ mod tests {
             ("friends.#(age>100)#", json!([])),
             ("friends.#(last=\"Murphy\")#|0.first", json!("Dale")),
             ("children|1", json!("Alex")),
+            ("children.@reverse", json!(["Jack", "Alex", "Sara"])),
+            ("children|@reverse|0", json!("Jack")),
+            ("children.@reverse.0", json!("Jack")),
+            ("name.@reverse", json!({"last": "Anderson", "first": "Tom"})),
+            ("name.@keys", json!(["first", "last"])),
+            ("name.@values", json!(["Tom", "Anderson"])),
+            ("age.@keys", json!([])),
+            (
+                "name|@ugly|@pretty:{\"indent\":\"x.y\"}.first",
+                json!("Tom"),
+            ),
+            ("@this.age", json!(37)),
+            ("@valid.age", json!(37)),
+            ("age.@tostr", json!("37")),
+            ("name.@tostr.@fromstr.first", json!("Tom")),
+            (
+                "[children,[age],[[!1]]].@flatten",
+                json!(["Sara", "Alex", "Jack", 37, [1]]),
+            ),
+            (
+                "[[[!1,[!2]]],!3].@flatten:{\"deep\":true}",
+                json!([1, 2, 3]),
+            ),
+            (
+                "[name,{age},!{\"age\":1}].@join",
+                json!({"first": "Tom", "last": "Anderson", "age": 1}),
+            ),
+            (
+                "{\"id\":children,\"n\":![1,2]}.@group",
+                json!([{"id": "Sara", "n": 1}, {"id": "Alex", "n": 2}, {"id": "Jack"}]),
+            ),
+            (
+                "@dig:last",
+                json!(["Anderson", "Murphy", "Craig", "Murphy"]),
+            ),
+            ("friends|@dig:nets.0|#", json!(3)),
+            ("[name.first,age,nope]", json!(["Tom", 37])),
+            (
+                "{name.first,\"years\":age,friends.#.last,children.#,fav\\.movie}",
+                json!({"first": "Tom", "years": 37, "last": ["Murphy", "Craig", "Murphy"], "_": 3, "fav.movie": "Deer Hunter"}),
+            ),
+            (
+                "friends.#.{first,\"n\":nets.#}|1",
+                json!({"first": "Roger", "n": 2}),
+            ),
+            (
+                "{\"a\":!\"x.y\",\"b\":!true,\"c\":!-1.5}",
+                json!({"a": "x.y", "b": true, "c": -1.5}),
+            ),
+            ("..#", json!(1)),
+            ("..0.age", json!(37)),
+            ("..#.name.first", json!(["Tom"])),
+            ("{}", json!({})),
         ];
         for (path, expected) in cases {
             assert_eq!(super::select(&document(), path), Some(expected), "{path}");
@@ -358,8 +552,28 @@ mod tests {
             "children.-1",
             "age.x",
             "friends.#(age>100)",
+            "@nope",
+            "age.@fromstr",
+            "age.@group",
+            "!nonsense",
+            "[age",
+            "{age",
         ] {
             assert_eq!(super::select(&document(), path), None, "{path}");
+        }
+    }
+    #[test]
+    fn paths_without_end_select_nothing() {
+        let deep = "@this.".repeat(100_000) + "age";
+        assert_eq!(super::select(&document(), &deep), None);
+        let nested = "[".repeat(5_000) + &"]".repeat(5_000);
+        // Far outside there are arrays, far inside nothing.
+        assert!(super::select(&document(), &nested).is_some_and(|v| v.is_array()));
+        for odd in [
+            "\\", "@", "@:", "!", "[", "]", "{\"", "#(", "..", "{a:}", "[,,]", "\"|", "@dig",
+            "@join:\"",
+        ] {
+            let _ = super::select(&document(), odd);
         }
     }
 }

@@ -5,11 +5,19 @@
 //! for a whole handshake, so that handshake times and server load do not depend on how often a
 //! VU happened to reconnect; it also keeps a lock shared by all VUs off the path.
 
-use std::{io, net::IpAddr, sync::Arc};
+mod der;
+mod identity;
+mod ocsp;
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, PoisonError},
+};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
+    SupportedCipherSuite, SupportedProtocolVersion,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -20,6 +28,9 @@ use rustls::{
     server::ParsedCertificate,
 };
 
+use self::identity::Chooser;
+pub(crate) use self::ocsp::noted;
+pub use self::{identity::Identity, ocsp::Ocsp};
 use crate::{
     config::{ClientConfig, TlsVersion},
     error::{Error, ErrorKind},
@@ -27,16 +38,56 @@ use crate::{
 };
 
 impl ClientConfig {
-    /// The TLS settings, made on first use; reading the system's certificates blocks for some
-    /// milliseconds then.
-    pub(crate) fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
+    /// The TLS settings for a host, made on first use; reading the system's certificates blocks for
+    /// some milliseconds then.
+    pub(crate) fn tls(&self, host: &str) -> Result<Arc<rustls::ClientConfig>, Error> {
         let made = self.tls.get_or_init(|| self.make_tls().map(Arc::new));
-        made.clone()
-            .map_err(|text| Error::new(ErrorKind::Tls(text)))
+        let plain = match made {
+            Ok(plain) => plain.clone(),
+            Err(text) => return Err(Error::new(ErrorKind::Tls(text.clone()))),
+        };
+        if self.identities.is_empty() {
+            return Ok(plain);
+        }
+        let fitting = self.identities.iter().enumerate();
+        let fitting = fitting.filter(|(_, identity)| identity.fits(host));
+        let (numbers, identities): (Vec<usize>, Vec<Identity>) = fitting
+            .map(|(number, identity)| (number, identity.clone()))
+            .unzip();
+        if identities.is_empty() {
+            return Ok(plain);
+        }
+        let mut known = self.tls_with.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = known.entry(numbers).or_insert_with(|| {
+            let mut tls = (*plain).clone();
+            tls.client_auth_cert_resolver = Arc::new(Chooser(identities));
+            Arc::new(tls)
+        });
+        Ok(made.clone())
     }
 
-    fn make_tls(&self) -> Result<rustls::ClientConfig, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    /// Looks for contradictions between the TLS options, before any connection is made.
+    ///
+    /// # Errors
+    /// Why no handshake can succeed.
+    pub fn check_tls(&self) -> Result<(), String> {
+        self.spoken().map(drop)
+    }
+
+    /// What of TLS is spoken: suites and versions.
+    fn spoken(&self) -> Result<(CryptoProvider, Vec<&'static SupportedProtocolVersion>), String> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        let named = |suite: &SupportedCipherSuite| {
+            let name = suite.suite().as_str().unwrap_or_default();
+            let short = name.strip_suffix("_SHA256").unwrap_or(name);
+            let mut wanted = self.cipher_suites.iter();
+            wanted.any(|wanted| wanted == name || (name.contains("CHACHA20") && wanted == short))
+        };
+        if !self.cipher_suites.is_empty() {
+            provider
+                .cipher_suites
+                .retain(|suite| suite.tls13().is_some() || named(suite));
+        }
         let oldest = self.tls_min.unwrap_or(TlsVersion::Tls12);
         let newest = self.tls_max.unwrap_or(TlsVersion::Tls13);
         let known: [(TlsVersion, &'static SupportedProtocolVersion); 2] = [
@@ -51,6 +102,23 @@ impl ClientConfig {
         if versions.is_empty() {
             return Err("tls: no supported versions satisfy MinVersion and MaxVersion".into());
         }
+        let suited = |version: &&SupportedProtocolVersion| {
+            let mut suites = provider.cipher_suites.iter();
+            suites.any(|suite| suite.version().version == version.version)
+        };
+        let usable: Vec<_> = versions.into_iter().filter(suited).collect();
+        if usable.is_empty() {
+            return Err(format!(
+                "tls: none of the cipher suites {} is supported",
+                self.cipher_suites.join(", ")
+            ));
+        }
+        Ok((provider, usable))
+    }
+
+    fn make_tls(&self) -> Result<rustls::ClientConfig, String> {
+        let (provider, versions) = self.spoken()?;
+        let provider = Arc::new(provider);
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|e| format!("tls: {e}"))?;
@@ -63,7 +131,7 @@ impl ClientConfig {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         tls.resumption = Resumption::disabled();
         Ok(tls)
     }
@@ -101,6 +169,7 @@ impl ServerCertVerifier for NameFirst {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        ocsp::note(ocsp_response);
         self.0
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             .map_err(|error| {
@@ -147,9 +216,10 @@ impl ServerCertVerifier for AnyCertificate {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        ocsp_response: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        ocsp::note(ocsp_response);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -179,7 +249,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// What a finished handshake agreed on.
-pub(crate) fn info(session: &rustls::ClientConnection) -> TlsInfo {
+pub(crate) fn info(session: &rustls::ClientConnection, ocsp: Option<Ocsp>) -> TlsInfo {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
         _ => TlsVersion::Tls13,
@@ -197,6 +267,7 @@ pub(crate) fn info(session: &rustls::ClientConnection) -> TlsInfo {
     TlsInfo {
         version: version.as_str(),
         cipher,
+        ocsp,
     }
 }
 
@@ -288,4 +359,12 @@ fn hostname_mismatch(error: &rustls::Error) -> Option<String> {
     } else {
         format!("certificate is not valid for any names, but wanted to match {wanted}")
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// An OCSP response that says `good`.
+    pub(crate) fn good_staple() -> Vec<u8> {
+        super::ocsp::tests::bytes(super::ocsp::tests::GOOD)
+    }
 }
