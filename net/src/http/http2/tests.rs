@@ -397,3 +397,100 @@ fn without_reuse_each_request_has_its_own() {
         assert_eq!(server.connections(), 2);
     });
 }
+
+/// A small generator: the same frames in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+/// Frames of any type for the streams there may be, most of them with a length that is true.
+fn frames(random: &mut Random) -> Vec<u8> {
+    // A server begins with its settings.
+    let mut all = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for _ in 0..random.next(8) {
+        if random.next(4) == 0 {
+            // A whole answer on the first stream: `:status: 200`, as HPACK has it.
+            all.extend_from_slice(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]);
+            continue;
+        }
+        let length = random.next(40) as usize;
+        let told = if random.next(10) == 0 {
+            random.next(1 << 15) as usize
+        } else {
+            length
+        };
+        all.extend_from_slice(&[0, (told >> 8) as u8, told as u8]);
+        all.push(random.next(11) as u8);
+        all.push([0, 1, 4, 5, 8, 0x25, 0xff][random.next(7) as usize]);
+        all.extend_from_slice(&[0, 0, 0, [0, 1, 1, 1, 2, 3][random.next(6) as usize]]);
+        all.extend((0..length).map(|_| random.next(256) as u8));
+    }
+    all
+}
+
+#[test]
+fn whatever_frames_come_there_is_an_end() {
+    let certified =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let der = certified.cert.der().to_vec();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+        .expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone().into()], key)
+        .expect("a configuration");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for stream in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(config.clone()).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            let mut first = [0; 4096];
+            // The preface, and most often the request with it.
+            let _ = stream.read(&mut first);
+            let _ = stream.write_all(&frames(&mut random));
+            let _ = stream.flush();
+            if random.next(2) == 0 {
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    let client = Client::new(Arc::new(ClientConfig {
+        extra_roots: vec![der],
+        ..ClientConfig::default()
+    }));
+    let url = format!("https://localhost:{}/", address.port());
+    let url = Url::parse(&url).expect("a URL");
+    let (mut good, mut bad) = (0, 0);
+    block_on(async {
+        for _ in 0..400 {
+            let mut request = Request::new("GET", url.clone());
+            request.timeout = Duration::from_secs(10);
+            let exchange = client.send(request).await;
+            match exchange.error() {
+                None => good += 1,
+                Some(error) => {
+                    assert_ne!(error.code(), 1050, "it hangs");
+                    assert!(!error.short().is_empty());
+                    bad += 1;
+                }
+            }
+        }
+    });
+    assert!(good > 0 && bad > 50, "{good} good, {bad} bad");
+}
