@@ -7,7 +7,7 @@ use rquickjs::{
     Ctx, Error, Exception, Function, Object, Result as JsResult, Value, function::This,
 };
 
-use crate::engine;
+use crate::{engine, graph};
 
 /// Why a script could not be loaded, or why one of its functions did not end well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +117,10 @@ fn push_frames(text: &mut String, stack: &str) {
             Some((function, place)) => (function, place.trim_end_matches(')')),
             None => ("", frame),
         };
+        // Views (graph/mod.rs) are no part of the script.
+        if place.starts_with(graph::VIEW) {
+            continue;
+        }
         text.push_str("\tat ");
         if place == "native" || place.is_empty() {
             text.push_str(function);

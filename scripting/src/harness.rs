@@ -15,6 +15,8 @@ use crate::{
     Script, ScriptError, ScriptSource, SummaryResult, Vu, VuSettings, WorkerContext,
 };
 
+mod modules;
+
 /// A host that remembers.
 #[derive(Default)]
 struct Notes {

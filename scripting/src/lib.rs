@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod event_loop;
 mod globals;
+mod graph;
 #[cfg(test)]
 mod harness;
 mod host;
@@ -24,7 +25,7 @@ mod vu;
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
 pub use host::{Host, InstanceInfo, Level, Scenario};
-pub use loader::{FileError, Files, folder_of, join, not_found_text};
+pub use loader::{FileError, Files, escape, folder_of, join, not_found_text, unescape};
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};
 pub use vu::{Activation, IterationEnd, Lifecycle, Stopper, SummaryEntry, SummaryResult, Vu};

@@ -1,14 +1,14 @@
 //! A script: its files, its compiled modules, what it exports. Shared by all VUs of the process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::{Arc, Mutex, OnceLock},
 };
 
 use crate::{
-    engine::Bytecode,
     error::ScriptError,
+    graph::Graph,
     host::Host,
     loader::Files,
     modules::data::Shared,
@@ -57,7 +57,9 @@ pub struct Script {
     files: Files,
     env: Vec<(String, String)>,
     extended: bool,
-    compiled: Mutex<HashMap<String, Bytecode>>,
+    graph: Mutex<Graph>,
+    /// What has been said once and need not be said again.
+    said: Mutex<BTreeSet<String>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
     exports: OnceLock<Exports>,
 }
@@ -74,7 +76,8 @@ impl Script {
             files: source.files,
             env: env.into_iter().collect(),
             extended: source.extended,
-            compiled: Mutex::default(),
+            graph: Mutex::default(),
+            said: Mutex::default(),
             shared_arrays: Mutex::default(),
             exports: OnceLock::new(),
         })
@@ -144,14 +147,15 @@ impl Script {
         self.extended
     }
 
-    pub(crate) fn compiled(&self, url: &str) -> Option<Bytecode> {
-        let compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
-        compiled.get(url).cloned()
+    /// Looks at, or adds to, what is known of the modules. No script runs meanwhile.
+    pub(crate) fn graph<T>(&self, look: impl FnOnce(&mut Graph) -> T) -> T {
+        look(&mut self.graph.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    pub(crate) fn keep_compiled(&self, url: &str, code: Bytecode) {
-        let mut compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
-        compiled.insert(url.to_owned(), code);
+    /// Whether this is the first time in the process that this is to be said.
+    pub(crate) fn first_time(&self, what: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(|e| e.into_inner());
+        said.insert(what.to_owned())
     }
 
     pub(crate) fn shared_array(&self, name: &str) -> Option<Arc<Shared>> {

@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -17,6 +17,7 @@ use volley_net as net;
 use crate::{
     engine::{self, Fiber, LazyClass, WorkerSlot},
     event_loop::EventLoop,
+    globals::require::Required,
     host::{Host, Level, Scenario},
     script::Script,
 };
@@ -210,8 +211,14 @@ pub(crate) struct VuState {
     pub(crate) events: EventLoop,
     pub(crate) response_class: RefCell<Option<Rc<LazyClass>>>,
     pub(crate) aborted: Cell<bool>,
-    /// Directory URLs of the modules being evaluated are found by the loader; this is the main one.
-    pub(crate) pwd: String,
+    /// What was required so far, by URL.
+    pub(crate) required: RefCell<HashMap<Box<str>, Required>>,
+    /// How deep the stack was when each of the top levels began that are running now.
+    pub(crate) boundaries: RefCell<Vec<usize>>,
+    /// Whether the engine is loading modules: at any other time only `import()` asks for some.
+    pub(crate) linking: Cell<bool>,
+    /// Why the engine could not load a module, although it was found.
+    pub(crate) load_failure: RefCell<Option<String>>,
 }
 
 impl VuState {
@@ -228,7 +235,6 @@ impl VuState {
         Rc::new(Self {
             fiber: Fiber::new(worker.slot.clone()),
             client: net::Client::new(settings.net.clone()),
-            pwd: script.pwd().to_owned(),
             worker,
             host,
             script,
@@ -248,6 +254,10 @@ impl VuState {
             events: EventLoop::default(),
             response_class: RefCell::new(None),
             aborted: Cell::new(false),
+            required: RefCell::default(),
+            boundaries: RefCell::default(),
+            linking: Cell::new(false),
+            load_failure: RefCell::default(),
         })
     }
 
@@ -270,6 +280,14 @@ impl VuState {
     /// Whether the code runs at the top level of a module.
     pub(crate) fn in_init(&self) -> bool {
         self.phase.get() == Phase::Init
+    }
+
+    /// Lets the engine load modules.
+    pub(crate) fn while_linking<T>(&self, link: impl FnOnce() -> T) -> T {
+        let before = self.linking.replace(true);
+        let linked = link();
+        self.linking.set(before);
+        linked
     }
 
     // --- tags ---

@@ -1,8 +1,9 @@
-//! What scripts find without an import: console, timers, `__ENV`, `open`.
+//! What scripts find without an import: console, timers, `__ENV`, `open`, `require`.
 
 pub(crate) mod console;
 pub(crate) mod env;
 mod open;
+pub(crate) mod require;
 
 use std::rc::Rc;
 
@@ -38,7 +39,16 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     env::install(ctx, state, &[])?;
     console::install(ctx, state)?;
     open::install(ctx, state)?;
+    require::install(ctx, state)?;
     timers::install(&globals)
+}
+
+/// What a function says that is there while modules are evaluated, and called later.
+fn init_only(name: &str) -> String {
+    format!(
+        "the \"{name}\" function is only available in the init stage (i.e. the global scope), see \
+         https://grafana.com/docs/k6/latest/using-k6/test-lifecycle/ for more information"
+    )
 }
 
 /// The name that the reference's messages give the type of a value.
