@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use rquickjs::{Ctx, Object, Result as JsResult, Value};
 
-use crate::{json, modules::timers, state::VuState};
+use crate::{graph::stack, json, modules::timers, state::VuState};
 
 /// Names the engine defines that the reference does not have, and that libraries look for.
 const ABSENT: [&str; 8] = [
@@ -40,6 +40,9 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     console::install(ctx, state)?;
     open::install(ctx, state)?;
     require::install(ctx, state)?;
+    if state.script.graph(|graph| graph.has_positions()) {
+        stack::install(ctx, state)?;
+    }
     timers::install(&globals)
 }
 

@@ -113,7 +113,7 @@ pub(crate) fn check(text: &str) -> Result<(), SyntaxProblem> {
 }
 
 /// Parses, or says where and why that is not possible.
-fn parse<'a>(
+pub(crate) fn parse<'a>(
     allocator: &'a Allocator,
     text: &'a str,
     source_type: SourceType,
@@ -131,7 +131,11 @@ fn parse<'a>(
 }
 
 /// The first of some errors, in the form of k6.
-fn problem(text: &str, error: &oxc_diagnostics::OxcDiagnostic, count: usize) -> SyntaxProblem {
+pub(crate) fn problem(
+    text: &str,
+    error: &oxc_diagnostics::OxcDiagnostic,
+    count: usize,
+) -> SyntaxProblem {
     let offset = error
         .labels
         .as_ref()

@@ -10,6 +10,9 @@
 //! lines of JavaScript that export the names which are asked for.
 
 pub(crate) mod analysis;
+mod positions;
+pub(crate) mod stack;
+mod typescript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -23,7 +26,10 @@ use rquickjs::{
     module::Declared,
 };
 
-use self::analysis::{Analysis, Kind, SyntaxProblem, Use, Wanted};
+use self::{
+    analysis::{Analysis, Kind, SyntaxProblem, Use, Wanted},
+    positions::Positions,
+};
 use crate::{
     engine::{self, Bytecode, FunctionCode},
     error,
@@ -129,6 +135,8 @@ pub(crate) struct Graph {
     broken: HashMap<Box<str>, String>,
     /// Names whose graph was looked at in the first init, and what is wrong with it.
     prepared: HashMap<Box<str>, Result<(), Problem>>,
+    /// Where code that was generated comes from.
+    positions: HashMap<Box<str>, Arc<Positions>>,
     /// Exports of the built-in modules that were asked for.
     builtins: BTreeMap<Box<str>, Arc<BTreeSet<String>>>,
 }
@@ -136,6 +144,16 @@ pub(crate) struct Graph {
 impl Graph {
     pub(crate) fn unit(&self, name: &str) -> Option<Arc<Unit>> {
         self.units.get(name).cloned()
+    }
+
+    /// Whether any code was generated.
+    pub(crate) fn has_positions(&self) -> bool {
+        !self.positions.is_empty()
+    }
+
+    /// Where the code of a file comes from, if it was generated.
+    fn positions(&self, url: &str) -> Option<Arc<Positions>> {
+        self.positions.get(url).cloned()
     }
 
     /// How a module is named by one that imports it.
@@ -276,8 +294,26 @@ impl<'js> Survey<'_, 'js> {
             .read(url)
             .map_err(|problem| Problem::Other(file_text(&problem, url, specifier)))?;
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
-        let text = String::from_utf8_lossy(content);
-        let Analysis { kind, uses, meta } = match analysis::analyse(&text) {
+        let mut text = String::from_utf8_lossy(content);
+        let mut analysed = analysis::analyse(&text);
+        // Standard input has no name that would tell.
+        if (url.ends_with(".ts") || url == "file:///-")
+            && let Err(_) = analysis::check(&text)
+        {
+            match typescript::strip(&text) {
+                Ok((stripped, positions)) => {
+                    script.graph(|graph| graph.positions.insert(url.into(), Arc::new(positions)));
+                    stack::install(self.ctx, self.state)
+                        .map_err(|e| Problem::Other(error::to_text(&error::thrown(self.ctx, e))))?;
+                    text = stripped.into();
+                    analysed = analysis::analyse(&text);
+                }
+                Err(problem) => {
+                    return Err(Problem::Other(broken(self.state, url, None, Some(problem))));
+                }
+            }
+        }
+        let Analysis { kind, uses, meta } = match analysed {
             Ok(analysis) => analysis,
             Err(problem) => {
                 // The engine is asked as well, since it names the place that k6 does.
@@ -546,6 +582,8 @@ fn broken(
         let place = place_of(url, &error::describe(&thrown))?;
         Some((place, message.strip_prefix("SyntaxError: ")?.to_owned()))
     });
+    // Both may speak of generated code.
+    let positions = state.script.graph(|graph| graph.positions(url));
     // The parser's words are nearer to those of k6, the engine's place is.
     let (place, message) = match (by_engine, problem) {
         (Some((place, _)), Some(problem)) => (place, problem.message),
@@ -553,7 +591,10 @@ fn broken(
         (None, Some(SyntaxProblem { place, message })) => (place, message),
         (None, None) => ((1, 1), "it cannot be compiled".to_owned()),
     };
-    let text = format!("{url}: Line {}:{} {message}", place.0, place.1);
+    let (line, column) = positions
+        .and_then(|positions| positions.original(place.0, place.1))
+        .unwrap_or(place);
+    let text = format!("{url}: Line {line}:{column} {message}");
     state
         .script
         .graph(|graph| graph.broken.insert(url.into(), text.clone()));

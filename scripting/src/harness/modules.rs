@@ -367,3 +367,82 @@ fn exceptions_of_commonjs_have_the_frames_of_the_script_alone() {
     let frames: Vec<&str> = text.lines().skip(1).collect();
     assert_eq!(frames, ["\tat file:///dir/c.js:2:1(0)"]);
 }
+
+#[test]
+fn typescript_runs_and_its_errors_are_where_they_were_written() {
+    let files = [
+        (
+            "file:///dir/lib.ts",
+            "import type { Gone } from './gone';\nexport interface Shape {\n  x: number;\n}\n\n\
+             export enum Level { Low = 1, High = 10 }\n\
+             export function fail(\n  text: string,\n): never {\n  const shape: Shape = { x: 1 };\n\
+             \x20 const all = text + shape.x;\n\
+             \x20 throw new RangeError(all);\n}\n",
+        ),
+        (
+            "file:///dir/common.ts",
+            "exports.twice = (n: number): number => n * 2;",
+        ),
+    ];
+    let lines = run(
+        "import { Level, fail } from './lib.ts'; const common = require('./common.ts');
+         export default () => {
+           console.log(Level.High, Level[10], common.twice(2));
+           try { fail('caught ') } catch (e) { console.log(e.stack.split('\\n')[0].trim()) }
+           fail('x');
+         }",
+        &files,
+    );
+    assert_eq!(
+        lines,
+        [
+            "10 High 4",
+            "at fail (file:///dir/lib.ts:12:24)",
+            "Error: RangeError: x1\n\tat fail (file:///dir/lib.ts:12:24(0))\n\
+             \tat default (file:///dir/script.js:5:12(0))\n"
+        ]
+    );
+}
+
+#[test]
+fn only_ts_files_are_typescript() {
+    let error = |name: &str, text: &str| {
+        on_worker(async {
+            let url = format!("file:///dir/{name}");
+            let script = format!("import './{name}'; export default () => 1");
+            let files = [(url.as_str(), text)];
+            let rig = Rig::with_files(&script, &files);
+            rig.load().await.err().map(|error| error.to_string())
+        })
+    };
+    assert_eq!(error("a.ts", "export let a: number = 1;"), None);
+    for name in ["a.js", "a.mts", "a.tsx"] {
+        let text = error(name, "export let a: number = 1;").unwrap();
+        assert!(
+            text.starts_with(&format!("file:///dir/{name}: Line 1:13 ")),
+            "{text}"
+        );
+    }
+    let text = error(
+        "a.ts",
+        "type A = number;\nexport const a: A = 1;\nlet b: A = ;",
+    )
+    .unwrap();
+    assert!(
+        text.starts_with("file:///dir/a.ts: Line 3:12 Unexpected"),
+        "{text}"
+    );
+    // Found by the engine, in what was made of the text.
+    let text = error(
+        "a.ts",
+        "type A = number;\n\nlet a: A = 1;\n  let a: A = 2; export { a }",
+    )
+    .unwrap();
+    assert!(text.starts_with("file:///dir/a.ts: Line 4:"), "{text}");
+    let text = error(
+        "a.ts",
+        "const d = (c: any) => c;\n@d class A {}\nexport { A }",
+    )
+    .unwrap();
+    assert!(text.starts_with("file:///dir/a.ts: Line 2:1 "), "{text}");
+}
