@@ -89,6 +89,11 @@ impl Files {
         found
     }
 
+    /// Whether a file has to be fetched: it is not there, and this is no archive.
+    pub(crate) fn wants(&self, url: &str) -> bool {
+        self.disk && !self.lock().contains_key(url)
+    }
+
     /// Reads from the disk.
     fn look_up(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
         if !self.disk {

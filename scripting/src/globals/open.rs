@@ -44,6 +44,13 @@ fn open_file<'js>(
         ));
     }
     let folder = base_folder(ctx, state, path);
+    if folder.starts_with("https://") && !path.starts_with('/') && !path.contains("://") {
+        let text = format!(
+            "open() of a relative path is not supported in a module that was loaded over https, \
+             path: \"{path}\""
+        );
+        return Err(error::throw(ctx, &text));
+    }
     let url = loader::join(&folder, path);
     let local = url.trim_start_matches("file://");
     match state.script.files().read(&url) {

@@ -36,7 +36,7 @@ use crate::{
     globals::require,
     host::Level,
     loader::{self, FileError},
-    modules,
+    modules, remote,
     state::VuState,
 };
 
@@ -288,6 +288,20 @@ impl<'js> Survey<'_, 'js> {
                 Err(problem) => problem,
             };
             return Err(Problem::Other(file_text(&problem, url, specifier)));
+        }
+        if url.starts_with("https://") && script.files().wants(url) {
+            let fetched = self.state.fiber.wait(remote::fetch(url));
+            let Ok(fetched) = fetched else {
+                return Err(Problem::Other(format!("{specifier}: interrupted")));
+            };
+            match fetched {
+                Ok(content) => script.files().insert(url, content.into()),
+                Err(problem) => {
+                    let text = remote::not_retrieved(specifier, url, &problem);
+                    script.graph(|graph| graph.broken.insert(url.into(), text.clone()));
+                    return Err(Problem::Other(text));
+                }
+            }
         }
         let content = script
             .files()
@@ -673,6 +687,9 @@ pub(crate) fn is_builtin(name: &str) -> bool {
 
 fn file_text(problem: &FileError, url: &str, specifier: &str) -> String {
     match problem {
+        FileError::NotFound if url.starts_with("https://") => {
+            remote::not_retrieved(specifier, url, "it is not in the archive")
+        }
         FileError::NotFound => loader::not_found_text(specifier),
         FileError::Directory => {
             format!("read {}: is a directory", url.trim_start_matches("file://"))
