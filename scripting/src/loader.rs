@@ -89,6 +89,11 @@ impl Files {
         found
     }
 
+    /// Whether they are those of an archive.
+    pub(crate) fn is_archive(&self) -> bool {
+        !self.disk
+    }
+
     /// Whether a file has to be fetched: it is not there, and this is no archive.
     pub(crate) fn wants(&self, url: &str) -> bool {
         self.disk && !self.lock().contains_key(url)
@@ -97,7 +102,17 @@ impl Files {
     /// Reads from the disk.
     fn look_up(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
         if !self.disk {
-            return Err(FileError::NotFound);
+            let inside = format!("{}/", anonymous(url).trim_end_matches('/'));
+            let directory = self
+                .lock()
+                .range(inside.clone()..)
+                .next()
+                .is_some_and(|(name, _)| name.starts_with(&inside));
+            return Err(if directory {
+                FileError::Directory
+            } else {
+                FileError::NotFound
+            });
         }
         let path = Path::new(url.strip_prefix("file://").unwrap_or(url));
         // Looked at first: reading a directory fails in words of the platform.

@@ -58,6 +58,9 @@ fn open_file<'js>(
         Ok(content) => engine::js_string(ctx, &content)?.into_js(ctx),
         Err(problem) => {
             let text = match problem {
+                FileError::NotFound if state.script.files().is_archive() => {
+                    format!("open {local}: file does not exist")
+                }
                 FileError::NotFound => format!("stat {local}: no such file or directory"),
                 FileError::Directory => {
                     format!("open() can't be used with directories, path: \"{local}\"")

@@ -357,6 +357,25 @@ fn open_starts_at_the_file_that_is_being_evaluated() {
 }
 
 #[test]
+fn archives_say_what_they_lack() {
+    let lines = init(
+        "for (const path of ['none.txt', 'data', './data/', '/dir/data/t.txt']) {
+           try { console.log(open(path)) } catch (e) { console.log(String(e)) }
+         }",
+        &[("file:///dir/data/t.txt", "text")],
+    );
+    assert_eq!(
+        lines,
+        [
+            "GoError: open /dir/none.txt: file does not exist",
+            "GoError: open() can't be used with directories, path: \"/dir/data\"",
+            "GoError: open() can't be used with directories, path: \"/dir/data\"",
+            "text",
+        ]
+    );
+}
+
+#[test]
 fn exceptions_of_commonjs_have_the_frames_of_the_script_alone() {
     let text = on_worker(async {
         let files = [("file:///dir/c.js", "\nnull.x")];
