@@ -21,6 +21,9 @@ pub struct Files {
     missing: Mutex<BTreeMap<String, bool>>,
     disk: bool,
     closed: AtomicBool,
+    /// Called before the disk is looked at.
+    #[cfg(test)]
+    pub(crate) hook: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Why a file could not be had.
@@ -44,6 +47,8 @@ impl Files {
             missing: Mutex::default(),
             disk: true,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            hook: None,
         }
     }
 
@@ -54,6 +59,8 @@ impl Files {
             missing: Mutex::default(),
             disk: false,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            hook: None,
         }
     }
 
@@ -113,6 +120,10 @@ impl Files {
             } else {
                 FileError::NotFound
             });
+        }
+        #[cfg(test)]
+        if let Some(hook) = &self.hook {
+            hook();
         }
         let path = Path::new(url.strip_prefix("file://").unwrap_or(url));
         // Looked at first: reading a directory fails in words of the platform.

@@ -62,7 +62,12 @@ pub struct Script {
     said: Mutex<BTreeSet<String>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
     exports: OnceLock<Exports>,
+    /// Which of [`RARE_GLOBALS`] any of the files has as a word; known after the first init.
+    mentions: OnceLock<[bool; RARE_GLOBALS.len()]>,
 }
+
+/// Globals that most scripts never touch, which VUs then need not have.
+pub(crate) const RARE_GLOBALS: [&str; 3] = ["require", "module", "exports"];
 
 impl Script {
     /// Takes the source; nothing is compiled yet.
@@ -80,6 +85,7 @@ impl Script {
             said: Mutex::default(),
             shared_arrays: Mutex::default(),
             exports: OnceLock::new(),
+            mentions: OnceLock::new(),
         })
     }
 
@@ -97,6 +103,10 @@ impl Script {
         let (vu, exports) = Vu::first(self.clone(), worker, host, settings).await?;
         vu.close().await;
         self.files.close();
+        let files = self.files.all();
+        // Of everything that was read: text may be run that never was a module.
+        let mentions = RARE_GLOBALS.map(|word| files.values().any(|file| mentions(file, word)));
+        let _ = self.mentions.set(mentions);
         if exports.functions.is_empty() {
             return Err(ScriptError::Invalid(
                 "no exported functions in script".to_owned(),
@@ -147,6 +157,15 @@ impl Script {
         self.extended
     }
 
+    /// Whether VUs have a global of [`RARE_GLOBALS`].
+    pub(crate) fn has_global(&self, name: &str) -> bool {
+        let at = RARE_GLOBALS.iter().position(|known| *known == name);
+        match (self.mentions.get(), at) {
+            (Some(mentions), Some(at)) => mentions[at],
+            _ => true,
+        }
+    }
+
     /// Looks at, or adds to, what is known of the modules. No script runs meanwhile.
     pub(crate) fn graph<T>(&self, look: impl FnOnce(&mut Graph) -> T) -> T {
         look(&mut self.graph.lock().unwrap_or_else(|e| e.into_inner()))
@@ -170,5 +189,20 @@ impl Script {
             .entry(name)
             .or_insert_with(|| Arc::new(array))
             .clone()
+    }
+}
+
+fn mentions(file: &[u8], word: &str) -> bool {
+    file.utf8_chunks().any(|chunk| chunk.valid().contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn words_are_found_beside_bytes_that_are_no_text() {
+        assert!(mentions(b"\xff\xferequire('k6')", "require"));
+        assert!(!mentions(b"req\xffuire", "require"));
     }
 }

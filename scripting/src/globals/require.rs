@@ -33,24 +33,25 @@ pub(crate) enum Required {
 
 pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> {
     let globals = ctx.globals();
-    let state = state.clone();
-    let require = Function::new(
-        ctx.clone(),
-        move |ctx: Ctx<'js>, specifier: Opt<Value<'js>>| {
-            let specifier = crate::modules::string_argument(specifier.0);
-            require(&ctx, &state, &specifier)
-        },
-    )?;
-    globals.set("require", require.with_name("require")?)?;
+    if state.script.has_global("require") {
+        let state = state.clone();
+        let require = Function::new(
+            ctx.clone(),
+            move |ctx: Ctx<'js>, specifier: Opt<Value<'js>>| {
+                let specifier = crate::modules::string_argument(specifier.0);
+                require(&ctx, &state, &specifier)
+            },
+        )?;
+        globals.set("require", require.with_name("require")?)?;
+    }
     // Inside a CommonJS file its parameters hide these.
-    globals.prop(
-        "module",
-        Accessor::from(|ctx: Ctx<'_>| mixed(&ctx, "module")).configurable(),
-    )?;
-    globals.prop(
-        "exports",
-        Accessor::from(|ctx: Ctx<'_>| mixed(&ctx, "exports")).configurable(),
-    )
+    for name in ["module", "exports"] {
+        if state.script.has_global(name) {
+            let trap = Accessor::from(move |ctx: Ctx<'_>| mixed(&ctx, name));
+            globals.prop(name, trap.configurable())?;
+        }
+    }
+    Ok(())
 }
 
 fn mixed(ctx: &Ctx<'_>, name: &str) -> JsResult<()> {

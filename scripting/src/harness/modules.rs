@@ -1,6 +1,15 @@
 //! Modules: CommonJS, views between the kinds, `import.meta`, removed names.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use super::{Rig, load_error, on_worker};
+use crate::{Files, Script, ScriptSource};
 
 /// Loads a script with files, runs one iteration of VU 1, answers the log of both inits and of the
 /// iteration.
@@ -464,4 +473,56 @@ fn only_ts_files_are_typescript() {
     )
     .unwrap();
     assert!(text.starts_with("file:///dir/a.ts: Line 2:1 "), "{text}");
+}
+
+#[test]
+fn a_slow_volume_is_waited_for_once() {
+    const MODULES: usize = 200;
+    const VUS: u64 = 20;
+    const DELAY: Duration = Duration::from_millis(20);
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = String::new();
+    for n in 0..MODULES {
+        // Half of them required, half imported; each reads a file, the same for all.
+        let (name, text) = if n % 2 == 0 {
+            source.push_str(&format!("import './m{n}.js';\n"));
+            (format!("m{n}.js"), "export const t = open('t.txt');")
+        } else {
+            source.push_str(&format!("require('./m{n}.cjs');\n"));
+            (format!("m{n}.cjs"), "exports.t = open('t.txt');")
+        };
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    std::fs::write(folder.path().join("t.txt"), "text").unwrap();
+    source.push_str("export default () => 1;");
+    let opened = Arc::new(AtomicUsize::new(0));
+    let mut files = Files::disk();
+    let count = opened.clone();
+    files.hook = Some(Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(DELAY);
+    }));
+    let pwd = format!("file://{}", folder.path().display());
+    let mut rig = Rig::new("");
+    rig.script = Script::new(ScriptSource {
+        url: format!("{pwd}/script.js"),
+        pwd,
+        code: source.into_bytes().into(),
+        files,
+        env: Vec::new(),
+        extended: true,
+    });
+    on_worker(async {
+        rig.load().await.unwrap();
+        let first = opened.load(Ordering::Relaxed);
+        assert_eq!(first, MODULES + 1);
+        let began = Instant::now();
+        for _ in 0..VUS {
+            rig.vu().await.unwrap().close().await;
+        }
+        assert_eq!(opened.load(Ordering::Relaxed), first);
+        // One more load of the volume alone would take that long.
+        let volume = DELAY * MODULES as u32;
+        assert!(began.elapsed() < volume, "{:?}", began.elapsed());
+    });
 }
