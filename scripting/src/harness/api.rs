@@ -4,6 +4,7 @@ use super::{Rig, load_error, on_worker};
 
 const LIST: &str = include_str!("../modules/api.txt");
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compatibility.md");
+const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/upgrade.md");
 const BEGIN: &str = "<!-- made from scripting/src/modules/api.txt -->\n";
 const END: &str = "<!-- end -->\n";
 const REFUSED: &str = "not supported by this version of Volley";
@@ -151,6 +152,14 @@ fn names_are_in_order_and_once() {
         for pair in row.names.windows(2) {
             assert!(pair[0].0 < pair[1].0, "{}: {:?}", row.module, pair);
         }
+    }
+}
+
+#[test]
+fn the_guide_for_upgrades_names_every_module_that_is_gone() {
+    let guide = std::fs::read_to_string(GUIDE).expect("the guide");
+    for name in crate::modules::former_names() {
+        assert!(guide.contains(&format!("`{name}`")), "{name}");
     }
 }
 

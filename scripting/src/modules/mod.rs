@@ -146,6 +146,13 @@ pub(crate) fn module(name: &str) -> Option<&'static Module> {
     MODULES.iter().find(|module| module.name == name)
 }
 
+/// Names that are no modules any more, or not under this name.
+#[cfg(test)]
+pub(crate) fn former_names() -> impl Iterator<Item = &'static str> {
+    let graduated = GRADUATED.iter().map(|(name, ..)| *name);
+    graduated.chain(REMOVED.iter().map(|(name, _)| *name))
+}
+
 /// Whether named exports of the module are members of its default.
 pub(crate) fn is_object_style(name: &str) -> bool {
     OBJECT_STYLE.contains(&name)
