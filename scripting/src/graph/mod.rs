@@ -49,7 +49,7 @@ const MARKS: &[u8] = b"*!#$%&+,;=@^~";
 /// A file or a view.
 pub(crate) struct Unit {
     code: Code,
-    /// What its specifiers mean: names of other units, or of built-in modules.
+    /// What its specifiers mean, in their order: names of other units, or of built-in modules.
     requests: Vec<(Box<str>, Box<str>)>,
     meta: Meta,
 }
@@ -84,10 +84,10 @@ enum Meta {
 
 impl Unit {
     fn request(&self, specifier: &str) -> Option<&str> {
-        self.requests
-            .iter()
-            .find(|(known, _)| &**known == specifier)
-            .map(|(_, name)| &**name)
+        let at = self
+            .requests
+            .binary_search_by(|(known, _)| (**known).cmp(specifier));
+        at.ok().map(|at| &*self.requests[at].1)
     }
 
     /// The function of a CommonJS file; `None` for a module.
@@ -289,19 +289,10 @@ impl<'js> Survey<'_, 'js> {
             };
             return Err(Problem::Other(file_text(&problem, url, specifier)));
         }
-        if url.starts_with("https://") && script.files().wants(url) {
-            let fetched = self.state.fiber.wait(remote::fetch(url));
-            let Ok(fetched) = fetched else {
-                return Err(Problem::Other(format!("{specifier}: interrupted")));
-            };
-            match fetched {
-                Ok(content) => script.files().insert(url, content.into()),
-                Err(problem) => {
-                    let text = remote::not_retrieved(specifier, url, &problem);
-                    script.graph(|graph| graph.broken.insert(url.into(), text.clone()));
-                    return Err(Problem::Other(text));
-                }
-            }
+        if let Err(problem) = self.fetch(url) {
+            let text = remote::not_retrieved(specifier, url, &problem);
+            script.graph(|graph| graph.broken.insert(url.into(), text.clone()));
+            return Err(Problem::Other(text));
         }
         let content = script
             .files()
@@ -316,15 +307,23 @@ impl<'js> Survey<'_, 'js> {
         {
             match typescript::strip(&text) {
                 Ok((stripped, positions)) => {
-                    script.graph(|graph| graph.positions.insert(url.into(), Arc::new(positions)));
-                    stack::install(self.ctx, self.state)
-                        .map_err(|e| Problem::Other(error::to_text(&error::thrown(self.ctx, e))))?;
+                    self.keep_positions(url, positions)?;
                     text = stripped.into();
                     analysed = analysis::analyse(&text);
                 }
                 Err(problem) => {
                     return Err(Problem::Other(broken(self.state, url, None, Some(problem))));
                 }
+            }
+        }
+        if let Some(map) = positions::mentioned(&text) {
+            match self.source_map(url, map) {
+                Ok(positions) => self.keep_positions(url, positions)?,
+                Err(problem) => self.state.log(
+                    Level::Warning,
+                    &format!("Couldn't load source map for {url}"),
+                    &[("error", &problem)],
+                ),
             }
         }
         let Analysis { kind, uses, meta } = match analysed {
@@ -365,6 +364,48 @@ impl<'js> Survey<'_, 'js> {
             },
         );
         Ok(next)
+    }
+
+    /// The source map of a file, from its comment or from beside it.
+    fn source_map(&self, url: &str, map: &str) -> Result<Positions, String> {
+        if map.starts_with("data:") {
+            return Positions::from_map(&positions::inline(map)?, url);
+        }
+        let specifier = match map {
+            map if map.starts_with(['.', '/']) || map.contains("://") => map.to_owned(),
+            map => format!("./{map}"),
+        };
+        let place = loader::resolve(url, &specifier)?;
+        self.fetch(&place)?;
+        let json = self
+            .state
+            .script
+            .files()
+            .read(&place)
+            .map_err(|problem| match problem {
+                FileError::NotFound => format!("{place} is not there"),
+                problem => file_text(&problem, &place, map),
+            })?;
+        Positions::from_map(&json, url)
+    }
+
+    /// Notes where the code of a file comes from, from now on for all stacks.
+    fn keep_positions(&self, url: &str, positions: Positions) -> Result<(), Problem> {
+        let script = &self.state.script;
+        script.graph(|graph| graph.positions.insert(url.into(), Arc::new(positions)));
+        stack::install(self.ctx, self.state)
+            .map_err(|e| Problem::Other(error::to_text(&error::thrown(self.ctx, e))))
+    }
+
+    /// Fetches a remote file, unless it is there.
+    fn fetch(&self, url: &str) -> Result<(), String> {
+        let files = self.state.script.files();
+        if url.starts_with("https://") && files.wants(url) {
+            let fetched = self.state.fiber.wait(remote::fetch(url));
+            let content = fetched.unwrap_or_else(|_| Err("interrupted".to_owned()))?;
+            files.insert(url, content.into());
+        }
+        Ok(())
     }
 
     /// What a specifier means in a file; `None` for an unknown built-in name, which is noted, so
@@ -477,7 +518,7 @@ impl<'js> Survey<'_, 'js> {
                 }
                 for (at, missing) in missing.iter().enumerate() {
                     text.push_str(&format!(
-                        "const v{at}={value};export{{v{at} as {missing}}};"
+                        "const v{at}={value};export{{v{at} as {missing:?}}};"
                     ));
                 }
                 self.define_view(&name, &text, Some(module), Meta::Nothing);
@@ -497,7 +538,7 @@ impl<'js> Survey<'_, 'js> {
                     .to_owned();
                 for (at, name) in names.iter().enumerate() {
                     text.push_str(&format!(
-                        "const v{at}=o[{name:?}];export{{v{at} as {name}}};"
+                        "const v{at}=o[{name:?}];export{{v{at} as {name:?}}};"
                     ));
                 }
                 self.define_view(&name, &text, None, Meta::Load(url.as_str().into()));
@@ -605,9 +646,11 @@ fn broken(
         (None, Some(SyntaxProblem { place, message })) => (place, message),
         (None, None) => ((1, 1), "it cannot be compiled".to_owned()),
     };
-    let (line, column) = positions
+    let (_, line, column) = positions
+        .as_ref()
+        .filter(|positions| positions.same_file())
         .and_then(|positions| positions.original(place.0, place.1))
-        .unwrap_or(place);
+        .unwrap_or((None, place.0, place.1));
     let text = format!("{url}: Line {line}:{column} {message}");
     state
         .script

@@ -51,11 +51,12 @@ fn push_frame(text: &mut String, state: &VuState, site: &Object<'_>) -> JsResult
     ) {
         (Some(file), Some(line), Some(column)) => {
             let file = error::to_text(file.as_value());
-            let (line, column) = state
-                .script
-                .graph(|graph| graph.positions(&file))
+            let positions = state.script.graph(|graph| graph.positions(&file));
+            let (source, line, column) = positions
+                .as_ref()
                 .and_then(|positions| positions.original(line, column))
-                .unwrap_or((line, column));
+                .unwrap_or((None, line, column));
+            let file = source.unwrap_or(&file);
             text.push_str(&format!(" ({file}:{line}:{column})\n"));
         }
         _ => text.push_str(" (native)\n"),

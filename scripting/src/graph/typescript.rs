@@ -140,12 +140,12 @@ mod tests {
             .enumerate()
             .find_map(|(line, text)| Some((line, text.find("Error")?)))
             .unwrap();
-        assert_eq!(positions.original(line + 1, rest + 1), Some((5, 15)));
+        assert_eq!(positions.original(line + 1, rest + 1), Some((None, 5, 15)));
         let (js, positions) =
             strip("let a: number;\n  {\n      f(); g<string>(a as any); }").unwrap();
         assert_eq!(js, "let a;\n{\n\tf();\n\tg(a);\n}\n");
-        assert_eq!(positions.original(3, 2), Some((3, 7)));
-        assert_eq!(positions.original(4, 2), Some((3, 12)));
-        assert_eq!(positions.original(4, 4), Some((3, 22)));
+        assert_eq!(positions.original(3, 2), Some((None, 3, 7)));
+        assert_eq!(positions.original(4, 2), Some((None, 3, 12)));
+        assert_eq!(positions.original(4, 4), Some((None, 3, 22)));
     }
 }

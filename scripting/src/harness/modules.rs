@@ -433,6 +433,54 @@ fn typescript_runs_and_its_errors_are_where_they_were_written() {
 }
 
 #[test]
+fn source_maps_of_bundles_are_followed() {
+    // Line 2 column 0 of the bundle is src/main.ts 7:2.
+    let map = r#"{"version":3,"sources":["src/main.ts"],"names":[],"mappings":";AAME"}"#;
+    let lines = run(
+        "import { beside } from './beside.js'; import { inside } from './inside.js';
+         import { lost } from './lost.js';
+         export default () => { for (const f of [beside, inside, lost])
+           try { f() } catch (e) { console.log(e.stack.split('\\n')[0].trim()) } }",
+        &[
+            (
+                "file:///dir/beside.js",
+                "export const beside = () => {\nthrow new Error(); };\n//# sourceMappingURL=beside.js.map",
+            ),
+            ("file:///dir/beside.js.map", map),
+            (
+                "file:///dir/inside.js",
+                "export const inside = () => {\nthrow new Error(); };\n//# sourceMappingURL=data:application/json,\
+                 {\"version\":3,\"sources\":[\"webpack://b/m.ts\"],\"names\":[],\"mappings\":\";AAME\"}",
+            ),
+            (
+                "file:///dir/lost.js",
+                "export const lost = () => {\nthrow new Error(); };\n//# sourceMappingURL=gone.map",
+            ),
+        ],
+    );
+    assert_eq!(
+        lines,
+        [
+            "Warning: Couldn't load source map for file:///dir/lost.js",
+            "at beside (file:///dir/src/main.ts:7:3)",
+            "at inside (webpack://b/m.ts:7:3)",
+            "at lost (file:///dir/lost.js:2:11)",
+        ]
+    );
+}
+
+#[test]
+fn names_of_exports_may_be_any_text() {
+    let lines = init(
+        "import { 'a b' as ab, 'no \\u0022' as no, default as d } from './c.js';
+         import { 'x y' as xy, delete as del } from 'k6';
+         console.log(ab, no, JSON.stringify(d), xy, del);",
+        &[("file:///dir/c.js", "exports['a b'] = 1;")],
+    );
+    assert_eq!(lines, ["1 undefined {\"a b\":1} null null"]);
+}
+
+#[test]
 fn only_ts_files_are_typescript() {
     let error = |name: &str, text: &str| {
         on_worker(async {
