@@ -62,12 +62,13 @@ pub struct Script {
     said: Mutex<BTreeSet<String>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
     exports: OnceLock<Exports>,
-    /// Which of [`RARE_GLOBALS`] any of the files has as a word; known after the first init.
-    mentions: OnceLock<[bool; RARE_GLOBALS.len()]>,
+    /// Which of [`RARE_WORDS`] any of the files has as a word; known after the first init.
+    mentions: OnceLock<[bool; RARE_WORDS.len()]>,
 }
 
-/// Globals that most scripts never touch, which VUs then need not have.
-pub(crate) const RARE_GLOBALS: [&str; 3] = ["require", "module", "exports"];
+/// Words that most scripts never use, and that need something in each VU: three globals, and a
+/// function that gives `error.stack` its form.
+pub(crate) const RARE_WORDS: [&str; 4] = ["require", "module", "exports", "stack"];
 
 impl Script {
     /// Takes the source; nothing is compiled yet.
@@ -105,7 +106,7 @@ impl Script {
         self.files.close();
         let files = self.files.all();
         // Of everything that was read: text may be run that never was a module.
-        let mentions = RARE_GLOBALS.map(|word| files.values().any(|file| mentions(file, word)));
+        let mentions = RARE_WORDS.map(|word| files.values().any(|file| mentions(file, word)));
         let _ = self.mentions.set(mentions);
         if exports.functions.is_empty() {
             return Err(ScriptError::Invalid(
@@ -157,9 +158,9 @@ impl Script {
         self.extended
     }
 
-    /// Whether VUs have a global of [`RARE_GLOBALS`].
-    pub(crate) fn has_global(&self, name: &str) -> bool {
-        let at = RARE_GLOBALS.iter().position(|known| *known == name);
+    /// Whether a word of [`RARE_WORDS`] is used; taken for granted in the first init.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        let at = RARE_WORDS.iter().position(|known| *known == name);
         match (self.mentions.get(), at) {
             (Some(mentions), Some(at)) => mentions[at],
             _ => true,

@@ -40,7 +40,7 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     console::install(ctx, state)?;
     open::install(ctx, state)?;
     require::install(ctx, state)?;
-    if state.script.graph(|graph| graph.has_positions()) {
+    if state.script.uses("stack") || state.script.graph(|graph| graph.has_positions()) {
         stack::install(ctx, state)?;
     }
     timers::install(&globals)

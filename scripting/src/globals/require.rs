@@ -33,7 +33,7 @@ pub(crate) enum Required {
 
 pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> {
     let globals = ctx.globals();
-    if state.script.has_global("require") {
+    if state.script.uses("require") {
         let state = state.clone();
         let require = Function::new(
             ctx.clone(),
@@ -46,7 +46,7 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     }
     // Inside a CommonJS file its parameters hide these.
     for name in ["module", "exports"] {
-        if state.script.has_global(name) {
+        if state.script.uses(name) {
             let trap = Accessor::from(move |ctx: Ctx<'_>| mixed(&ctx, name));
             globals.prop(name, trap.configurable())?;
         }

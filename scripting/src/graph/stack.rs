@@ -1,29 +1,46 @@
-//! Stacks of errors in generated code: they name the places of the text as it was written.
+//! `error.stack` as k6 has it, with the places of the text as it was written.
 //!
-//! The engine lets a function of ours make the text of `error.stack`. It costs something for each
-//! error, so it is there only in scripts with generated code.
+//! The engine lets a function of ours make that text. It costs something for each error, so it is
+//! there only where a script reads stacks, or has code that was generated.
 
 use std::rc::Rc;
 
 use rquickjs::{Ctx, Function, Object, Result as JsResult, Value, function::This};
 
-use crate::{error, state::VuState};
+use crate::{engine, error, state::VuState};
 
 /// Puts the function there; a second time does no harm.
 pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> {
     let state = state.clone();
     let prepare = Function::new(
         ctx.clone(),
-        move |_error: Value<'js>, sites: Vec<Object<'js>>| -> JsResult<String> {
-            let mut text = String::new();
+        move |thrown: Value<'js>, sites: Vec<Object<'js>>| -> JsResult<String> {
+            let mut frames = String::new();
             for site in sites {
-                push_frame(&mut text, &state, &site)?;
+                push_frame(&mut frames, &state, &site)?;
             }
+            let mut text = headline(&thrown);
+            text.push('\n');
+            error::push_frames(&mut text, &frames);
             Ok(text)
         },
     )?;
     let class: Object<'js> = ctx.globals().get("Error")?;
     class.set("prepareStackTrace", prepare.with_name("prepareStackTrace")?)
+}
+
+/// `Name: message`, without running anything of the script's own.
+fn headline(thrown: &Value<'_>) -> String {
+    let member = |name| {
+        let value: Option<Value<'_>> = thrown.as_object()?.get(name).ok();
+        value?.as_string().map(engine::rust_string)
+    };
+    let name = member("name").unwrap_or_else(|| "Error".to_owned());
+    match member("message").filter(|message| !message.is_empty()) {
+        Some(message) if name.is_empty() => message,
+        Some(message) => format!("{name}: {message}"),
+        None => name,
+    }
 }
 
 /// Adds a frame in the engine's own form.

@@ -416,7 +416,7 @@ fn typescript_runs_and_its_errors_are_where_they_were_written() {
         "import { Level, fail } from './lib.ts'; const common = require('./common.ts');
          export default () => {
            console.log(Level.High, Level[10], common.twice(2));
-           try { fail('caught ') } catch (e) { console.log(e.stack.split('\\n')[0].trim()) }
+           try { fail('caught ') } catch (e) { console.log(e.stack.split('\\n')[1].trim()) }
            fail('x');
          }",
         &files,
@@ -425,7 +425,7 @@ fn typescript_runs_and_its_errors_are_where_they_were_written() {
         lines,
         [
             "10 High 4",
-            "at fail (file:///dir/lib.ts:12:24)",
+            "at fail (file:///dir/lib.ts:12:24(0))",
             "Error: RangeError: x1\n\tat fail (file:///dir/lib.ts:12:24(0))\n\
              \tat default (file:///dir/script.js:5:12(0))\n"
         ]
@@ -440,7 +440,7 @@ fn source_maps_of_bundles_are_followed() {
         "import { beside } from './beside.js'; import { inside } from './inside.js';
          import { lost } from './lost.js';
          export default () => { for (const f of [beside, inside, lost])
-           try { f() } catch (e) { console.log(e.stack.split('\\n')[0].trim()) } }",
+           try { f() } catch (e) { console.log(e.stack.split('\\n')[1].trim()) } }",
         &[
             (
                 "file:///dir/beside.js",
@@ -462,9 +462,9 @@ fn source_maps_of_bundles_are_followed() {
         lines,
         [
             "Warning: Couldn't load source map for file:///dir/lost.js",
-            "at beside (file:///dir/src/main.ts:7:3)",
-            "at inside (webpack://b/m.ts:7:3)",
-            "at lost (file:///dir/lost.js:2:11)",
+            "at beside (file:///dir/src/main.ts:7:3(0))",
+            "at inside (webpack://b/m.ts:7:3(0))",
+            "at lost (file:///dir/lost.js:2:11(0))",
         ]
     );
 }
@@ -573,4 +573,37 @@ fn a_slow_volume_is_waited_for_once() {
         let volume = DELAY * MODULES as u32;
         assert!(began.elapsed() < volume, "{:?}", began.elapsed());
     });
+}
+
+#[test]
+fn stacks_have_the_form_of_k6() {
+    let lines = run(
+        "import { fail } from 'k6';
+         class Mine extends TypeError { get name() { return 'Mine' } }
+         function thrower(e) { throw e }
+         export default function () {
+           for (const make of [() => new Error('boom'), () => new Mine('m'), () => new Error()])
+             try { thrower(make()) } catch (e) { console.log(JSON.stringify(e.stack)) }
+           try { fail('no') } catch (e) { console.log(JSON.stringify(e.stack)) }
+           try { null.x } catch (e) { console.log(e.stack.includes('property') && e.stack.split('\\n').length) }
+           const plain = {}; Error.captureStackTrace(plain); console.log(JSON.stringify(plain.stack));
+           throw new RangeError('last');
+         }",
+        &[],
+    );
+    let at = "\\tat default (file:///dir/script.js";
+    assert_eq!(
+        lines,
+        [
+            &format!("\"Error: boom\\n\\tat file:///dir/script.js:5:42(0)\\n{at}:6:28(0))\\n\""),
+            &format!(
+                "\"Mine: m\\n\\tat Mine (file:///dir/script.js:2:1(0))\\n\\tat file:///dir/script.js:5:67(0)\\n{at}:6:28(0))\\n\""
+            ),
+            &format!("\"Error\\n\\tat file:///dir/script.js:5:88(0)\\n{at}:6:28(0))\\n\""),
+            &format!("\"GoError: no\\n{at}:7:18(0))\\n\""),
+            "3",
+            &format!("\"Error\\n{at}:9:54(0))\\n\""),
+            "Error: RangeError: last\n\tat default (file:///dir/script.js:10:22(0))\n",
+        ]
+    );
 }
