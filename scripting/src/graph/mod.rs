@@ -10,6 +10,7 @@
 //! lines of JavaScript that export the names which are asked for.
 
 pub(crate) mod analysis;
+mod namespaces;
 mod positions;
 pub(crate) mod stack;
 mod typescript;

@@ -14,6 +14,7 @@ use oxc_transformer::{TransformOptions, Transformer};
 
 use super::{
     analysis::{SyntaxProblem, parse, problem},
+    namespaces,
     positions::Positions,
 };
 
@@ -22,6 +23,20 @@ use super::{
 /// # Errors
 /// When it cannot be parsed, or says something that has no form in JavaScript.
 pub(crate) fn strip(text: &str) -> Result<(String, Positions), SyntaxProblem> {
+    strip_once(text).or_else(|problem| match problem.message.as_str() {
+        UNSUPPORTED => match namespaces::assigned(text) {
+            Some(text) => strip_once(&text),
+            None => Err(problem),
+        },
+        _ => Err(problem),
+    })
+}
+
+/// What is said about exported variables of a namespace that have no simple form.
+const UNSUPPORTED: &str = "a namespace that exports destructured variables is not supported: \
+    export each of them by its name";
+
+fn strip_once(text: &str) -> Result<(String, Positions), SyntaxProblem> {
     let allocator = Allocator::default();
     let mut program = parse(&allocator, text, SourceType::ts())?.program;
     BareMembers(&allocator).visit_program(&mut program);
@@ -41,9 +56,7 @@ pub(crate) fn strip(text: &str) -> Result<(String, Positions), SyntaxProblem> {
             .message
             .starts_with("Namespaces exporting non-const")
         {
-            problem.message = "a namespace that exports variables is not supported: export \
-                               constants and functions, or make it a module"
-                .to_owned();
+            problem.message = UNSUPPORTED.to_owned();
         }
         return Err(problem);
     }
@@ -121,11 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_may_export_variables() {
+        let (js, positions) =
+            strip("namespace N {\n  export let n: number = 1;\n  n++;\n}").unwrap();
+        assert!(js.contains("N.n = 1") && js.contains("N.n++"), "{js}");
+        let line = js.lines().position(|line| line.contains("N.n++")).unwrap();
+        assert_eq!(positions.original(line + 1, 2).unwrap().1, 3);
+    }
+
+    #[test]
     fn errors_are_placed_in_the_text_as_written() {
         let error = strip("interface A { x: number }\nconst a: A = ;").unwrap_err();
         assert_eq!(error.place, (2, 14));
         assert!(error.message.starts_with("Unexpected token"), "{error:?}");
-        let error = strip("const a: A = 1;\nnamespace N { export let b = 1 }").unwrap_err();
+        let error = strip("const a: A = 1;\nnamespace N { export let [b] = [1] }").unwrap_err();
         assert_eq!(error.place.0, 2);
         assert!(error.message.starts_with("a namespace that"), "{error:?}");
     }
