@@ -62,6 +62,24 @@ pub(crate) struct SyntaxProblem {
 /// # Errors
 /// When it cannot be parsed.
 pub(crate) fn analyse(text: &str) -> Result<Analysis, SyntaxProblem> {
+    guarded(|| look_at(text))
+}
+
+/// The libraries that read scripts panic on some texts with errors: a script must not be able to
+/// end the process.
+pub(crate) fn guarded<T>(
+    read: impl FnOnce() -> Result<T, SyntaxProblem>,
+) -> Result<T, SyntaxProblem> {
+    // Nothing that was made meanwhile is looked at after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(SyntaxProblem {
+            place: (1, 1),
+            message: "the file has an error that the parser cannot place".to_owned(),
+        })
+    })
+}
+
+fn look_at(text: &str) -> Result<Analysis, SyntaxProblem> {
     let common = Analysis {
         kind: Kind::CommonJs,
         uses: Vec::new(),
@@ -108,8 +126,10 @@ pub(crate) fn analyse(text: &str) -> Result<Analysis, SyntaxProblem> {
 /// # Errors
 /// When it does not.
 pub(crate) fn check(text: &str) -> Result<(), SyntaxProblem> {
-    let allocator = Allocator::default();
-    parse(&allocator, text, SourceType::unambiguous()).map(|_| ())
+    guarded(|| {
+        let allocator = Allocator::default();
+        parse(&allocator, text, SourceType::unambiguous()).map(|_| ())
+    })
 }
 
 /// Parses, or says where and why that is not possible.

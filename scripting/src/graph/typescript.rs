@@ -13,7 +13,7 @@ use oxc_span::SourceType;
 use oxc_transformer::{TransformOptions, Transformer};
 
 use super::{
-    analysis::{SyntaxProblem, parse, problem},
+    analysis::{SyntaxProblem, guarded, parse, problem},
     namespaces,
     positions::Positions,
 };
@@ -23,11 +23,11 @@ use super::{
 /// # Errors
 /// When it cannot be parsed, or says something that has no form in JavaScript.
 pub(crate) fn strip(text: &str) -> Result<(String, Positions), SyntaxProblem> {
-    strip_once(text).or_else(|problem| match problem.message.as_str() {
-        UNSUPPORTED => match namespaces::assigned(text) {
+    guarded(|| strip_once(text)).or_else(|problem| match problem.message.as_str() {
+        UNSUPPORTED => guarded(|| match namespaces::assigned(text) {
             Some(text) => strip_once(&text),
-            None => Err(problem),
-        },
+            None => Err(problem.clone()),
+        }),
         _ => Err(problem),
     })
 }
@@ -150,6 +150,9 @@ mod tests {
         let error = strip("const a: A = 1;\nnamespace N { export let [b] = [1] }").unwrap_err();
         assert_eq!(error.place.0, 2);
         assert!(error.message.starts_with("a namespace that"), "{error:?}");
+        // The transformer panics on this one.
+        let error = strip("namespace N { export class { static a: number = 1 } }").unwrap_err();
+        assert!(error.message.ends_with("cannot place"), "{error:?}");
     }
 
     #[test]
