@@ -250,26 +250,74 @@ fn place(span: oxc_span::Span) -> (usize, usize) {
 /// Names that a CommonJS text assigns to its exports, as far as one can see: what `export *` of it
 /// forwards. The engine wants to know names before anything runs.
 pub(crate) fn likely_exports(text: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    // exports.a = …, also of module.exports.
     for (at, word) in text.match_indices("exports.") {
-        let rest = &text[at + word.len()..];
-        let end = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-            .unwrap_or(rest.len());
-        let (name, after) = rest.split_at(end);
-        let after = after.trim_start();
-        if !name.is_empty()
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && name != "default"
-            && after.starts_with('=')
-            && !after.starts_with("==")
-        {
-            names.push(name.to_owned());
+        let (name, after) = identifier(&text[at + word.len()..]);
+        if is_assignment(after) {
+            names.push(name);
         }
     }
-    names.sort();
+    // Object.defineProperty(exports, 'a', …)
+    for (at, word) in text.match_indices("defineProperty(exports,") {
+        let rest = text[at + word.len()..].trim_start();
+        if let Some(rest) = rest.strip_prefix(['"', '\'']) {
+            let (name, after) = identifier(rest);
+            if after.starts_with(['"', '\'']) {
+                names.push(name);
+            }
+        }
+    }
+    // module.exports = { a, b: c, …: as far as members are names.
+    for (at, word) in text.match_indices("module.exports") {
+        let rest = text[at + word.len()..].trim_start();
+        let Some(mut rest) = rest
+            .strip_prefix('=')
+            .and_then(|rest| rest.trim_start().strip_prefix('{'))
+        else {
+            continue;
+        };
+        loop {
+            let (name, after) = identifier(rest.trim_start());
+            if name.is_empty() {
+                break;
+            }
+            let after = after.trim_start();
+            if !after.starts_with([',', ':', '}', '(']) {
+                break;
+            }
+            names.push(name);
+            let after = match after.strip_prefix(':') {
+                Some(value) => identifier(value.trim_start()).1.trim_start(),
+                None => after,
+            };
+            match after.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+    }
+    names.retain(|name| *name != "default" && !name.starts_with(|c: char| c.is_ascii_digit()));
+    names.sort_unstable();
     names.dedup();
     names
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The name that a text begins with, and what follows.
+fn identifier(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn is_assignment(text: &str) -> bool {
+    let text = text.trim_start();
+    text.starts_with('=') && !text.starts_with("==")
 }
 
 #[cfg(test)]
@@ -349,6 +397,17 @@ mod tests {
                 "exports.b = 1; module.exports.a=2; if (exports.c == 3) exports.default = 4"
             ),
             ["a", "b"]
+        );
+        assert_eq!(
+            likely_exports(
+                "Object.defineProperty(exports, '__esModule', { value: true });\n\
+                 0 && (module.exports = { a, b: c, d() {}, e });"
+            ),
+            ["__esModule", "a", "b", "d"]
+        );
+        assert_eq!(
+            likely_exports("module.exports = { 'x': 1 }; exports.é = 1"),
+            ["é"]
         );
     }
 }
