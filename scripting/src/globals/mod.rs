@@ -2,7 +2,7 @@
 
 pub(crate) mod console;
 pub(crate) mod env;
-mod open;
+pub(crate) mod open;
 pub(crate) mod require;
 
 use std::rc::Rc;

@@ -76,9 +76,10 @@ fn open_file<'js>(
     }
 }
 
-/// Relative paths start at the file whose top level is running, although it may be another one
+/// The URL of the folder that relative paths of `open()` and its like start from: that of the file
+/// whose top level is running, although it may be another one
 /// that the call is written in.
-fn base_folder(ctx: &Ctx<'_>, state: &VuState, path: &str) -> String {
+pub(crate) fn base_folder(ctx: &Ctx<'_>, state: &VuState, path: &str) -> String {
     let folder_of = |file: Option<String>| match file {
         Some(url) if url != state.script.url() => loader::folder_of(&url).to_owned(),
         // The main script's folder may not be the folder of its URL: standard input has the cwd.
