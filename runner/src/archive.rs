@@ -20,6 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use volley_scripting::{escape, unescape};
 
 /// The version that archives name: the one whose format this is.
 pub(crate) const K6_VERSION: &str = "2.2.0";
@@ -486,41 +487,6 @@ fn anonymous_folder(url: &str) -> String {
     let mut url = anonymous(&format!("{url}/"));
     url.pop();
     url
-}
-
-/// Escapes a plain `file:` URL. Others are taken as they were written in the script, escaped.
-fn escape(url: &str) -> String {
-    let Some(path) = url.strip_prefix("file://") else {
-        return url.to_owned();
-    };
-    let mut escaped = "file://".to_owned();
-    for &byte in path.as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
-/// The plain form of an escaped path. What is no escape stays as it is.
-fn unescape(path: &str) -> String {
-    let hex = |byte: u8| char::from(byte).to_digit(16);
-    let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if let (b'%', [high, low, after @ ..]) = (byte, after)
-            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-        {
-            plain.push((high * 16 + low) as u8);
-            rest = after;
-        } else {
-            plain.push(byte);
-        }
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]

@@ -341,6 +341,13 @@ const RUNTIME: &[Flag] = &[
         "compact, full or disabled",
     ),
     flag(
+        "no-summary",
+        None,
+        Shape::Bool,
+        Some("K6_NO_SUMMARY"),
+        "as --summary-mode=disabled, for command lines of k6 1.x",
+    ),
+    flag(
         "summary-export",
         None,
         Shape::One,
@@ -1121,6 +1128,10 @@ impl<'a> Reader<'a> {
                 )));
             }
         };
+        let summary_mode = match self.truth(RUNTIME, "no-summary")? {
+            Some(true) => SummaryMode::Disabled,
+            _ => summary_mode,
+        };
         if let Some(traces) = self.text(RUNTIME, "traces-output").filter(|t| t != "none") {
             return Err(usage(format!(
                 "--traces-output={traces} is not supported by this version of Volley; use none"
@@ -1327,6 +1338,33 @@ mod tests {
         assert!(wrong("k6 inspect --vus 3 a").starts_with("unknown flag: --vus"));
         assert!(wrong("k6 run --paused=maybe s.js").contains("\"-p, --paused\""));
         assert!(wrong("k6 run --summary-mode legacy s.js").starts_with("invalid summary mode"));
+        for (words, variables, mode) in [
+            ("k6 run --no-summary s.js", &[][..], SummaryMode::Disabled),
+            (
+                "k6 run s.js",
+                &[("K6_NO_SUMMARY", "true")][..],
+                SummaryMode::Disabled,
+            ),
+            (
+                "k6 run --no-summary=false s.js",
+                &[("K6_NO_SUMMARY", "true")][..],
+                SummaryMode::Compact,
+            ),
+            (
+                "k6 run --no-summary --summary-mode full s.js",
+                &[][..],
+                SummaryMode::Disabled,
+            ),
+        ] {
+            let Ok(Cli {
+                command: Command::Run(run),
+                ..
+            }) = read_with(words, variables)
+            else {
+                panic!("{words}");
+            };
+            assert_eq!(run.runtime.summary_mode, mode, "{words}");
+        }
         assert!(wrong("k6 run s.js --vus").contains("--vus"));
     }
 

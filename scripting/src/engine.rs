@@ -585,6 +585,86 @@ pub(crate) fn load<'js>(ctx: &Ctx<'js>, code: &Bytecode) -> JsResult<Module<'js,
     unsafe { Module::load(ctx.clone(), &code.0) }
 }
 
+/// A compiled CommonJS file: a function of `module` and `exports`. Made only by
+/// [`compile_function`], for the same reason as [`Bytecode`], and kept apart from it, since the
+/// engine reads the two differently.
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionCode(Arc<[u8]>);
+
+/// What stands around the text of a CommonJS file. The file begins on a line of its own, so that
+/// its columns are right, and [`WRAPPED_FROM`] makes that line the first.
+const WRAPPER: (&str, &str) = ("(function(module,exports){\"use strict\";\n\n", "\n})");
+/// The number of the wrapper's first line. Not 0, which the engine takes for 1.
+const WRAPPED_FROM: i32 = -1;
+
+/// Compiles a CommonJS file. Nothing of it runs.
+pub(crate) fn compile_function(ctx: &Ctx<'_>, name: &str, source: &[u8]) -> JsResult<FunctionCode> {
+    let name = CString::new(name)?;
+    let mut text = Vec::with_capacity(WRAPPER.0.len() + source.len() + WRAPPER.1.len() + 1);
+    text.extend_from_slice(WRAPPER.0.as_bytes());
+    match source.strip_prefix(b"#!") {
+        // A first line for the shell is a comment.
+        Some(rest) => {
+            text.extend_from_slice(b"//");
+            text.extend_from_slice(rest);
+        }
+        None => text.extend_from_slice(source),
+    }
+    text.extend_from_slice(WRAPPER.1.as_bytes());
+    let length = text.len();
+    text.push(0);
+    let raw = ctx.as_raw().as_ptr();
+    let mut options = qjs::JSEvalOptions {
+        version: qjs::JS_EVAL_OPTIONS_VERSION as _,
+        eval_flags: (qjs::JS_EVAL_TYPE_GLOBAL
+            | qjs::JS_EVAL_FLAG_STRICT
+            | qjs::JS_EVAL_FLAG_COMPILE_ONLY) as _,
+        filename: name.as_ptr(),
+        line_num: WRAPPED_FROM,
+    };
+    // SAFETY: a live context; the text ends with a zero that is not counted, as the engine wants
+    // it; name and options outlive the call. The compiled value is written and then freed once.
+    unsafe {
+        let code = qjs::JS_Eval2(raw, text.as_ptr().cast(), length as _, &mut options);
+        if qjs::JS_IsException(code) {
+            return Err(Error::Exception);
+        }
+        let mut size = 0;
+        let flags = qjs::JS_WRITE_OBJ_BYTECODE | qjs::JS_WRITE_OBJ_STRIP_SOURCE;
+        let bytes = qjs::JS_WriteObject(raw, &mut size, code, flags as _);
+        qjs::JS_FreeValue(raw, code);
+        if bytes.is_null() {
+            return Err(Error::Exception);
+        }
+        let copy = std::slice::from_raw_parts(bytes, size as usize).into();
+        qjs::js_free(raw, bytes.cast());
+        Ok(FunctionCode(copy))
+    }
+}
+
+/// The function of a compiled CommonJS file in a context.
+pub(crate) fn load_function<'js>(
+    ctx: &Ctx<'js>,
+    code: &FunctionCode,
+) -> JsResult<rquickjs::Function<'js>> {
+    let raw = ctx.as_raw().as_ptr();
+    // SAFETY: the bytes come from `compile_function` in this process, by the same engine. Running
+    // what was read takes it over, and gives a new reference that `Value` takes over.
+    let value = unsafe {
+        let flags = qjs::JS_READ_OBJ_BYTECODE;
+        let code = qjs::JS_ReadObject(raw, code.0.as_ptr(), code.0.len() as _, flags as _);
+        if qjs::JS_IsException(code) {
+            return Err(Error::Exception);
+        }
+        let function = qjs::JS_EvalFunction(raw, code);
+        if qjs::JS_IsException(function) {
+            return Err(Error::Exception);
+        }
+        Value::from_raw(ctx.clone(), function)
+    };
+    value.into_function().ok_or(Error::Unknown)
+}
+
 /// Throws an error that no `catch` or `finally` of the script sees.
 pub(crate) fn throw_uncatchable(ctx: &Ctx<'_>) -> Error {
     let Ok(error) = rquickjs::Exception::from_message(ctx.clone(), "interrupted") else {
@@ -1433,9 +1513,4 @@ fn lossy_wtf8(bytes: &[u8]) -> String {
         }
     }
     out
-}
-
-/// Whether the name of a module or property can go to the engine at all.
-pub(crate) fn has_nul(text: &str) -> bool {
-    CString::new(text).is_err()
 }

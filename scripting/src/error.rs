@@ -8,7 +8,7 @@ use rquickjs::{
     object::Property,
 };
 
-use crate::engine;
+use crate::{engine, graph};
 
 /// Why a script could not be loaded, or why one of its functions did not end well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,16 +108,24 @@ fn stack_of(value: &Value<'_>) -> Option<String> {
     stack.as_string().map(engine::rust_string)
 }
 
-/// Turns the engine's frames (`    at f (file:1:2)`) into k6's.
-fn push_frames(text: &mut String, stack: &str) {
+/// Turns the engine's frames (`    at f (file:1:2)`) into k6's, and passes on those that are.
+pub(crate) fn push_frames(text: &mut String, stack: &str) {
     for line in stack.lines() {
-        let Some(frame) = line.trim_start().strip_prefix("at ") else {
+        if line.starts_with("\tat ") {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let Some(frame) = line.strip_prefix("    at ") else {
             continue;
         };
         let (function, place) = match frame.split_once(" (") {
             Some((function, place)) => (function, place.trim_end_matches(')')),
             None => ("", frame),
         };
+        // Views (graph/mod.rs) and our own snippets are no part of the script.
+        if place.starts_with(graph::VIEW) || place.starts_with("eval_script:") {
+            continue;
+        }
         text.push_str("\tat ");
         if place == "native" || place.is_empty() {
             text.push_str(function);
@@ -200,5 +208,14 @@ mod tests {
             text,
             "\tat fail (native)\n\tat default (file:///s.js:3:5(0))\n\tat file:///s.js:9:1(0)\n"
         );
+        let mut again = String::new();
+        push_frames(&mut again, &format!("Error: at\n    message\n{text}"));
+        assert_eq!(again, text);
+        let mut none = String::new();
+        push_frames(
+            &mut none,
+            "    at GoError (eval_script:1:1)\n    at <anonymous> (volley:x:1:1)\n",
+        );
+        assert_eq!(none, "");
     }
 }

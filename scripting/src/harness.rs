@@ -15,6 +15,9 @@ use crate::{
     Script, ScriptError, ScriptSource, SecretAnswer, SummaryResult, Vu, VuSettings, WorkerContext,
 };
 
+mod api;
+mod modules;
+
 /// A host that remembers.
 #[derive(Default)]
 struct Notes {
@@ -371,7 +374,7 @@ fn what_cannot_be_loaded_says_why() {
     );
     assert!(
         load_error("open('nope.txt'); export default () => 1")
-            .contains("stat /dir/nope.txt: no such file or directory")
+            .contains("open /dir/nope.txt: file does not exist")
     );
 }
 
@@ -834,10 +837,7 @@ fn files_looked_for_in_vain_stay_missing_for_later_vus() {
         let mut vu = rig.vu().await.unwrap();
         vu.activate(Rig::activation(None)).await;
         vu.iterate(0, 0).await;
-        assert_eq!(
-            rig.lines(),
-            ["stat /dir/absent.txt: no such file or directory"]
-        );
+        assert_eq!(rig.lines(), ["open /dir/absent.txt: file does not exist"]);
         vu.close().await;
     });
 }

@@ -1,4 +1,4 @@
-//! How import specifiers become modules: files, built-in names, archives.
+//! Where scripts find their files: what specifiers and paths mean, and what is behind them.
 //!
 //! Each file is read once per process, by whoever needs it first; after the first init the set of
 //! files is closed, so that an archive holds everything a run needs.
@@ -7,20 +7,11 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    rc::Rc,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-use rquickjs::{
-    Ctx, Error, Module, Result as JsResult, Value,
-    loader::{ImportAttributes, Loader, Resolver},
-    module::Declared,
-};
-
-use crate::{engine, error, modules, state::VuState};
 
 /// Where scripts find their files: the disk, or an archive that holds them all.
 pub struct Files {
@@ -30,6 +21,9 @@ pub struct Files {
     missing: Mutex<BTreeMap<String, bool>>,
     disk: bool,
     closed: AtomicBool,
+    /// Called before the disk is looked at.
+    #[cfg(test)]
+    pub(crate) hook: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Why a file could not be had.
@@ -53,6 +47,8 @@ impl Files {
             missing: Mutex::default(),
             disk: true,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            hook: None,
         }
     }
 
@@ -63,6 +59,8 @@ impl Files {
             missing: Mutex::default(),
             disk: false,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            hook: None,
         }
     }
 
@@ -98,10 +96,34 @@ impl Files {
         found
     }
 
+    /// Whether they are those of an archive.
+    pub(crate) fn is_archive(&self) -> bool {
+        !self.disk
+    }
+
+    /// Whether a file has to be fetched: it is not there, and this is no archive.
+    pub(crate) fn wants(&self, url: &str) -> bool {
+        self.disk && !self.lock().contains_key(url)
+    }
+
     /// Reads from the disk.
     fn look_up(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
         if !self.disk {
-            return Err(FileError::NotFound);
+            let inside = format!("{}/", anonymous(url).trim_end_matches('/'));
+            let directory = self
+                .lock()
+                .range(inside.clone()..)
+                .next()
+                .is_some_and(|(name, _)| name.starts_with(&inside));
+            return Err(if directory {
+                FileError::Directory
+            } else {
+                FileError::NotFound
+            });
+        }
+        #[cfg(test)]
+        if let Some(hook) = &self.hook {
+            hook();
         }
         let path = Path::new(url.strip_prefix("file://").unwrap_or(url));
         // Looked at first: reading a directory fails in words of the platform.
@@ -168,7 +190,7 @@ pub fn not_found_text(specifier: &str) -> String {
 /// Resolves `specifier` against the URL of a folder (`file:///dir`), collapsing dots.
 pub fn join(folder: &str, specifier: &str) -> String {
     if specifier.starts_with("file://") {
-        return normalise(specifier);
+        return normalise(&unescape(specifier));
     }
     if specifier.starts_with('/') {
         return normalise(&format!("file://{specifier}"));
@@ -202,164 +224,121 @@ fn normalise(url: &str) -> String {
     format!("{scheme}:///{}", parts.join("/"))
 }
 
-/// What the loader found wrong while the module graph was loaded.
-#[derive(Default)]
-pub(crate) struct LoadProblems {
-    /// The text of the first module that could not be loaded.
-    pub(crate) failure: Option<String>,
-    /// Built-in names that nobody knows.
-    pub(crate) unknown: Vec<String>,
-}
-
-/// The resolver and loader of one VU.
-pub(crate) struct VuLoader {
-    pub(crate) state: Rc<VuState>,
-    pub(crate) problems: Rc<std::cell::RefCell<LoadProblems>>,
-}
-
-impl VuLoader {
-    fn fail(&self, ctx: &Ctx<'_>, text: String) -> Error {
-        let error = error::throw(ctx, &text);
-        self.problems.borrow_mut().failure.get_or_insert(text);
-        error
-    }
-}
-
-/// The URL a specifier means in a module, or why it means none.
+/// The URL that a specifier means in a module, or why it means none.
 pub(crate) fn resolve(base: &str, name: &str) -> Result<String, String> {
-    if name.starts_with("file:///") || name.starts_with('/') || name.starts_with('.') {
+    let remote_base = base.strip_prefix("https://");
+    if name.contains('\0') {
+        return Err(format!("invalid moduleSpecifier {name:?}"));
+    }
+    if name.starts_with('/') || name.starts_with('.') {
+        if let Some(base) = remote_base {
+            return Ok(join_remote(base, name));
+        }
         // Scripts from standard input import relative to the root.
         let folder = if base == "file:///-" {
             "file:///"
         } else {
             folder_of(base)
         };
-        return Ok(join(folder, name));
+        return Ok(join(folder, &unescape(name)));
     }
-    if name.starts_with("https://") {
-        return Err(format!(
-            "remote modules are not supported yet: \"{name}\". Download it and import it from the disk"
-        ));
+    if name.starts_with("file://") {
+        if remote_base.is_some() {
+            return Err(format!(
+                "origin ({base}) not allowed to load local file: {name}"
+            ));
+        }
+        return Ok(join("", name));
+    }
+    if let Some(rest) = name.strip_prefix("https://") {
+        return Ok(join_remote(rest, ""));
     }
     if let Some((scheme, _)) = name.split_once("://") {
         return Err(format!(
             "only supported schemes for imports are file and https, {name} has `{scheme}`"
         ));
     }
+    for (host, name_of, file) in [
+        ("github.com", "github", "raw JavaScript"),
+        ("cdnjs.com", "cdnjs", "JavaScript"),
+    ] {
+        if name.starts_with(host) {
+            return Err(format!(
+                "{host} 'special' urls are no longer supported - please use real ones. You can get \
+                 yours by going to {name_of} and copy-pasting the full url to the actual {file} file"
+            ));
+        }
+    }
     Err(format!(
         "The moduleSpecifier \"{name}\" couldn't be recognised as something k6 supports."
     ))
 }
 
-fn is_builtin(name: &str) -> bool {
-    name == "k6" || name.starts_with("k6/")
+/// Resolves a path against a remote URL, both without the scheme: `host/dir/a.js` and `./b.js`. An
+/// empty path means the URL itself.
+fn join_remote(base: &str, name: &str) -> String {
+    let whole = |text: &'_ str| text.split('#').next().unwrap_or_default().to_owned();
+    let (base, name) = (whole(base), whole(name));
+    let split = |text: &str| match text.split_once('?') {
+        Some((path, query)) => (path.to_owned(), format!("?{query}")),
+        None => (text.to_owned(), String::new()),
+    };
+    let (base_path, base_query) = split(&base);
+    let (host, base_path) = base_path.split_once('/').unwrap_or((&base_path, ""));
+    let (path, query) = if name.is_empty() {
+        (base_path.to_owned(), base_query)
+    } else {
+        let (path, query) = split(&name);
+        let folder = base_path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match path.strip_prefix('/') {
+            Some(absolute) => (absolute.to_owned(), query),
+            None => (format!("{folder}/{path}"), query),
+        }
+    };
+    let path = normalise(&format!("file:///{path}"));
+    let path = path.strip_prefix("file://").unwrap_or_default();
+    format!("https://{host}{path}{query}")
 }
 
-impl Resolver for VuLoader {
-    fn resolve<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        base: &str,
-        name: &str,
-        attributes: Option<ImportAttributes<'js>>,
-    ) -> JsResult<String> {
-        if attributes.is_some() {
-            let text = format!("import attributes are not supported, as in k6: \"{name}\"");
-            return Err(self.fail(ctx, text));
-        }
-        if is_builtin(name) || name == self.state.script.url() {
-            return Ok(name.to_owned());
-        }
-        if engine::has_nul(name) {
-            return Err(self.fail(ctx, format!("invalid moduleSpecifier {name:?}")));
-        }
-        resolve(base, name).map_err(|text| self.fail(ctx, text)).and_then(|url| {
-            // The specifier as written belongs into the message, and here it is known.
-            match self.state.script.files().read(&url) {
-                Ok(_) => Ok(url),
-                Err(problem) => {
-                    let text = match problem {
-                        FileError::NotFound => not_found_text(name),
-                        FileError::Directory => {
-                            format!("read {}: is a directory", url.trim_start_matches("file://"))
-                        }
-                        FileError::Closed => format!(
-                            "the module \"{name}\" was not previously resolved during initialization (__VU==0)"
-                        ),
-                        FileError::Io(error) => format!("{name}: {error}"),
-                    };
-                    Err(self.fail(ctx, text))
-                }
-            }
-        })
-    }
-}
-
-impl Loader for VuLoader {
-    fn load<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        name: &str,
-        _attributes: Option<ImportAttributes<'js>>,
-    ) -> JsResult<Module<'js, Declared>> {
-        if is_builtin(name) {
-            return match modules::find(name) {
-                modules::Found::Module(module) => (module.declare)(ctx, name),
-                modules::Found::Refused(text) => Err(self.fail(ctx, text)),
-                modules::Found::Unknown => {
-                    // Loading goes on, so that all unknown names are reported together.
-                    self.problems.borrow_mut().unknown.push(name.to_owned());
-                    Module::declare(ctx.clone(), name, "throw 0")
-                }
-            };
-        }
-        let script = self.state.script.clone();
-        if let Some(code) = script.compiled(name) {
-            return engine::load(ctx, &code);
-        }
-        let source = script
-            .files()
-            .read(name)
-            .map_err(|_| Error::new_loading(name))?;
-        let text = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&source);
-        match engine::compile(ctx, name, text) {
-            Ok((module, code)) => {
-                script.keep_compiled(name, code);
-                Ok(module)
-            }
-            Err(error) => {
-                // Already known when an import of this module failed to resolve.
-                if self.problems.borrow().failure.is_some() {
-                    return Err(error);
-                }
-                let text = syntax_text(name, &error::thrown(ctx, error));
-                Err(self.fail(ctx, text))
-            }
+/// A plain URL as it is written where URLs are escaped: `file:///my%20tests/a.js`. Only those of
+/// local files are kept plain.
+pub fn escape(url: &str) -> String {
+    let Some(path) = url.strip_prefix("file://") else {
+        return url.to_owned();
+    };
+    let mut escaped = "file://".to_owned();
+    for &byte in path.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
         }
     }
+    escaped
 }
 
-/// `<url>: Line L:C <message>` for a module that does not parse.
-fn syntax_text(url: &str, thrown: &Value<'_>) -> String {
-    let message = error::to_text(thrown);
-    let message = message.strip_prefix("SyntaxError: ").unwrap_or(&message);
-    let place = error::describe(thrown)
-        .lines()
-        .skip(1)
-        .find_map(|line| {
-            let (_, at) = line.split_once(url)?;
-            let mut numbers = at.trim_start_matches(':').split([':', '(']);
-            let line: u32 = numbers.next()?.parse().ok()?;
-            let column: u32 = numbers.next()?.parse().ok()?;
-            Some(format!("Line {line}:{column} "))
-        })
-        .unwrap_or_default();
-    format!("{url}: {place}{message}")
+/// The plain form of an escaped path. What is no escape stays as it is.
+pub fn unescape(path: &str) -> String {
+    let hex = |byte: u8| char::from(byte).to_digit(16);
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if let (b'%', [high, low, after @ ..]) = (byte, after)
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            plain.push((high * 16 + low) as u8);
+            rest = after;
+        } else {
+            plain.push(byte);
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{anonymous, folder_of, join, resolve};
+    use super::{anonymous, escape, folder_of, join, resolve, unescape};
 
     #[test]
     fn specifiers_resolve_against_the_importing_file() {
@@ -387,6 +366,40 @@ mod tests {
                 .unwrap_err()
                 .contains("`ftp`")
         );
+        assert!(
+            resolve("file:///a.js", "github.com/a/b.js")
+                .unwrap_err()
+                .ends_with("full url to the actual raw JavaScript file")
+        );
+        // Queries are part of a local name, escapes are not.
+        assert_eq!(
+            resolve("file:///a/b.js", "./my%20lib.js?x").unwrap(),
+            "file:///a/my lib.js?x"
+        );
+        assert_eq!(
+            resolve("file:///a/b.js", "file:///x/my%20lib.js").unwrap(),
+            "file:///x/my lib.js"
+        );
+    }
+
+    #[test]
+    fn remote_specifiers_stay_with_their_origin() {
+        let resolve = |base, name| resolve(base, name).unwrap();
+        assert_eq!(
+            resolve("file:///a.js", "https://h:1/x/../y/a.js?v=1#f"),
+            "https://h:1/y/a.js?v=1"
+        );
+        assert_eq!(
+            resolve("https://h/y/a.js?v=1", "./b.js"),
+            "https://h/y/b.js"
+        );
+        assert_eq!(resolve("https://h/y/a.js", "../b.js?q"), "https://h/b.js?q");
+        assert_eq!(resolve("https://h/y/a.js", "/b.js"), "https://h/b.js");
+        assert_eq!(resolve("https://h", "./b.js"), "https://h/b.js");
+        assert_eq!(
+            super::resolve("https://h/a.js", "file:///etc/passwd").unwrap_err(),
+            "origin (https://h/a.js) not allowed to load local file: file:///etc/passwd"
+        );
     }
 
     #[test]
@@ -399,5 +412,7 @@ mod tests {
             "file:///home/nobody/a.js"
         );
         assert_eq!(anonymous("file:///scripts/a.js"), "file:///scripts/a.js");
+        assert_eq!(escape("file:///my é.js"), "file:///my%20%C3%A9.js");
+        assert_eq!(unescape("/my%20%C3%A9%zz%2"), "/my é%zz%2");
     }
 }

@@ -1,14 +1,14 @@
 //! A script: its files, its compiled modules, what it exports. Shared by all VUs of the process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::{Arc, Mutex, OnceLock},
 };
 
 use crate::{
-    engine::Bytecode,
     error::ScriptError,
+    graph::Graph,
     host::Host,
     loader::Files,
     modules::data::Shared,
@@ -57,11 +57,18 @@ pub struct Script {
     files: Files,
     env: Vec<(String, String)>,
     extended: bool,
-    compiled: Mutex<HashMap<String, Bytecode>>,
+    graph: Mutex<Graph>,
+    /// What has been said once and need not be said again.
+    said: Mutex<BTreeSet<String>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
     exports: OnceLock<Exports>,
-    seeds_random: OnceLock<bool>,
+    /// Which of [`RARE_WORDS`] any of the files has as a word; known after the first init.
+    mentions: OnceLock<[bool; RARE_WORDS.len()]>,
 }
+
+/// Words that most scripts never use, and that need something in each VU: three globals, a
+/// function that gives `error.stack` its form, a `Math.random` of our own.
+pub(crate) const RARE_WORDS: [&str; 5] = ["require", "module", "exports", "stack", "randomSeed"];
 
 impl Script {
     /// Takes the source; nothing is compiled yet.
@@ -75,10 +82,11 @@ impl Script {
             files: source.files,
             env: env.into_iter().collect(),
             extended: source.extended,
-            compiled: Mutex::default(),
+            graph: Mutex::default(),
+            said: Mutex::default(),
             shared_arrays: Mutex::default(),
             exports: OnceLock::new(),
-            seeds_random: OnceLock::new(),
+            mentions: OnceLock::new(),
         })
     }
 
@@ -96,6 +104,10 @@ impl Script {
         let (vu, exports) = Vu::first(self.clone(), worker, host, settings).await?;
         vu.close().await;
         self.files.close();
+        let files = self.files.all();
+        // Of everything that was read: text may be run that never was a module.
+        let mentions = RARE_WORDS.map(|word| files.values().any(|file| mentions(file, word)));
+        let _ = self.mentions.set(mentions);
         if exports.functions.is_empty() {
             return Err(ScriptError::Invalid(
                 "no exported functions in script".to_owned(),
@@ -146,28 +158,24 @@ impl Script {
         self.extended
     }
 
-    pub(crate) fn compiled(&self, url: &str) -> Option<Bytecode> {
-        let compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
-        compiled.get(url).cloned()
+    /// Whether a word of [`RARE_WORDS`] is used; taken for granted in the first init.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        let at = RARE_WORDS.iter().position(|known| *known == name);
+        match (self.mentions.get(), at) {
+            (Some(mentions), Some(at)) => mentions[at],
+            _ => true,
+        }
     }
 
-    pub(crate) fn keep_compiled(&self, url: &str, code: Bytecode) {
-        let mut compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
-        compiled.insert(url.to_owned(), code);
+    /// Looks at, or adds to, what is known of the modules. No script runs meanwhile.
+    pub(crate) fn graph<T>(&self, look: impl FnOnce(&mut Graph) -> T) -> T {
+        look(&mut self.graph.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// Whether a module speaks of `randomSeed`. To be asked after the first init, which loads them.
-    pub(crate) fn seeds_random(&self) -> bool {
-        *self.seeds_random.get_or_init(|| {
-            let urls: Vec<String> = {
-                let compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
-                compiled.keys().cloned().collect()
-            };
-            urls.iter().any(|url| {
-                let source = self.files.read(url).unwrap_or_default();
-                std::str::from_utf8(&source).is_ok_and(|text| text.contains("randomSeed"))
-            })
-        })
+    /// Whether this is the first time in the process that this is to be said.
+    pub(crate) fn first_time(&self, what: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(|e| e.into_inner());
+        said.insert(what.to_owned())
     }
 
     pub(crate) fn shared_array(&self, name: &str) -> Option<Arc<Shared>> {
@@ -182,5 +190,20 @@ impl Script {
             .entry(name)
             .or_insert_with(|| Arc::new(array))
             .clone()
+    }
+}
+
+fn mentions(file: &[u8], word: &str) -> bool {
+    file.utf8_chunks().any(|chunk| chunk.valid().contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn words_are_found_beside_bytes_that_are_no_text() {
+        assert!(mentions(b"\xff\xferequire('k6')", "require"));
+        assert!(!mentions(b"req\xffuire", "require"));
     }
 }

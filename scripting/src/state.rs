@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -20,6 +20,7 @@ use crate::{
     engine::{self, Fiber, Stopped, WorkerSlot},
     error,
     event_loop::{Completion, EventLoop},
+    globals::require::Required,
     host::{Host, Level, Scenario},
     modules::{http::Natives, random::Random},
     script::Script,
@@ -219,8 +220,14 @@ pub(crate) struct VuState {
     pub(crate) http: RefCell<Option<Rc<Natives>>>,
     pub(crate) aborted: Cell<bool>,
     pub(crate) random: Random,
-    /// Directory URLs of the modules being evaluated are found by the loader; this is the main one.
-    pub(crate) pwd: String,
+    /// What was required so far, by URL.
+    pub(crate) required: RefCell<HashMap<Box<str>, Required>>,
+    /// How deep the stack was when each of the top levels began that are running now.
+    pub(crate) boundaries: RefCell<Vec<usize>>,
+    /// Whether the engine is loading modules: at any other time only `import()` asks for some.
+    pub(crate) linking: Cell<bool>,
+    /// Why the engine could not load a module, although it was found.
+    pub(crate) load_failure: RefCell<Option<String>>,
 }
 
 impl VuState {
@@ -237,7 +244,6 @@ impl VuState {
         let state = Rc::new(Self {
             fiber: Fiber::new(worker.slot.clone()),
             client: net::Client::new(settings.net.clone()).numbered(id),
-            pwd: script.pwd().to_owned(),
             worker,
             host,
             script,
@@ -258,6 +264,10 @@ impl VuState {
             http: RefCell::new(None),
             aborted: Cell::new(false),
             random: Random::default(),
+            required: RefCell::default(),
+            boundaries: RefCell::default(),
+            linking: Cell::new(false),
+            load_failure: RefCell::default(),
         });
         if let Some(bodies) = state.settings.http_debug {
             let vu = Rc::downgrade(&state);
@@ -386,6 +396,14 @@ impl VuState {
         // It begins now, not when the script next waits.
         self.wait(std::future::ready(()))
             .map_err(|_| engine::throw_uncatchable(ctx))
+    }
+
+    /// Lets the engine load modules.
+    pub(crate) fn while_linking<T>(&self, link: impl FnOnce() -> T) -> T {
+        let before = self.linking.replace(true);
+        let linked = link();
+        self.linking.set(before);
+        linked
     }
 
     // --- tags ---

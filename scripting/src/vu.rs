@@ -14,10 +14,11 @@ use volley_metrics::builtin;
 use crate::{
     engine::{self, Strand},
     error::{self, Failure, ScriptError},
-    event_loop, globals,
+    event_loop,
+    globals::{self, require},
+    graph::{self, Problem, VuLoader},
     host::{Host, Level, Scenario},
     json,
-    loader::{LoadProblems, VuLoader},
     modules::random,
     script::{Exports, Script},
     state::{Counters, Phase, VuSettings, VuState, WorkerContext},
@@ -292,12 +293,7 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
             return reply(Reply::Ready(Err(ScriptError::Invalid(text))));
         }
     };
-    let problems = Rc::new(RefCell::new(LoadProblems::default()));
-    let loader = |state: &Rc<VuState>| VuLoader {
-        state: state.clone(),
-        problems: problems.clone(),
-    };
-    runtime.set_loader(loader(state), loader(state));
+    runtime.set_loader(VuLoader(state.clone()), VuLoader(state.clone()));
     {
         let vu = state.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || vu.interrupt())));
@@ -310,7 +306,7 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
     }
     context.with(|ctx| {
         state.fiber.watch(&ctx);
-        match initialise(&ctx, state, &problems) {
+        match initialise(&ctx, state) {
             Ok((mut instance, exports)) => {
                 // A seed chosen at the top level is for the top level.
                 state.random.forget();
@@ -330,6 +326,7 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
         }
         state.events.clear();
         *state.http.borrow_mut() = None;
+        state.required.borrow_mut().clear();
         state.fiber.unwatch();
     });
 }
@@ -349,7 +346,6 @@ type Intrinsics = (
 fn initialise<'js>(
     ctx: &Ctx<'js>,
     state: &Rc<VuState>,
-    problems: &Rc<RefCell<LoadProblems>>,
 ) -> Result<(Instance<'js>, Exports), ScriptError> {
     state.phase.set(Phase::Init);
     let setup = || -> rquickjs::Result<()> {
@@ -357,33 +353,40 @@ fn initialise<'js>(
             .map_err(|_| rquickjs::Error::Unknown)?;
         error::define_go_error(ctx)?;
         globals::install(ctx, state)?;
-        if !state.first_init && state.script.seeds_random() {
+        if !state.first_init && state.script.uses("randomSeed") {
             random::install(ctx)?;
         }
         Ok(())
     };
     setup().map_err(|e| ScriptError::Exception(error::describe(&error::thrown(ctx, e))))?;
+    let url = state.script.url();
+    graph::prepare(ctx, state, url, url).map_err(|problem| match problem {
+        // It is an exception of the import, with no place of its own.
+        Problem::Removed(text) => ScriptError::Exception(format!("GoError: {text}\n")),
+        problem => ScriptError::Load(problem.to_string()),
+    })?;
+    let unit = state.script.graph(|graph| graph.unit(url));
+    if unit.is_some_and(|unit| unit.function().is_some()) {
+        let ran = event_loop::run(ctx, state, || require::run_commonjs(ctx, state, url));
+        if state.aborted.get() {
+            return Err(ScriptError::Aborted);
+        }
+        let exports = ran.map_err(Failure::into_error)?;
+        let exports = match exports.into_object() {
+            Some(object) => object,
+            None => Object::new(ctx.clone())
+                .map_err(|_| ScriptError::Invalid("out of memory".to_owned()))?,
+        };
+        return collect_exports(ctx, state, &exports);
+    }
     let mut imported = None;
     let ran = event_loop::run(ctx, state, || {
-        let module = Module::import(ctx, state.script.url())?;
+        let module = state.while_linking(|| Module::import(ctx, url))?;
         imported = Some(module.clone());
         Ok(module.into_inner().into_value())
     });
-    {
-        let mut problems = problems.borrow_mut();
-        if !problems.unknown.is_empty() {
-            problems.unknown.sort();
-            problems.unknown.dedup();
-            return Err(ScriptError::Load(format!(
-                "unknown modules {:?} were tried to be loaded, but couldn't - this likely means \
-                 automatic extension resolution is required or a custom k6 binary with the required \
-                 extensions",
-                problems.unknown
-            )));
-        }
-        if let Some(text) = problems.failure.take() {
-            return Err(ScriptError::Load(text));
-        }
+    if let Some(text) = state.load_failure.borrow_mut().take() {
+        return Err(ScriptError::Load(text));
     }
     if state.aborted.get() {
         return Err(ScriptError::Aborted);
@@ -408,7 +411,11 @@ fn initialise<'js>(
         _ => promise
             .result()
             .unwrap_or(Err(rquickjs::Error::Unknown))
-            .map_err(|e| ScriptError::Exception(error::describe(&error::thrown(ctx, e))))?,
+            .map_err(|e| {
+                let thrown = error::thrown(ctx, e);
+                graph::retell(state, &thrown);
+                ScriptError::Exception(error::describe(&thrown))
+            })?,
     };
     let (instance, exports) = collect_exports(ctx, state, &namespace)?;
     Ok((instance, exports))

@@ -9,8 +9,8 @@ use std::{
 
 use volley_metrics::{Registry, TagTable};
 use volley_scripting::{
-    Exports, Files, Host, Script, ScriptError, ScriptSource, WorkerContext, folder_of, join,
-    not_found_text,
+    Exports, Files, Host, Script, ScriptError, ScriptSource, WorkerContext, fetch_script,
+    folder_of, join, not_found_text,
 };
 
 use crate::{
@@ -187,12 +187,9 @@ fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
         return Ok(("file:///-".to_owned(), cwd, content));
     }
     if argument.starts_with("https://") || argument.starts_with("http://") {
-        return Err(Failure::new(
-            code::OTHER,
-            format!(
-                "remote scripts are not supported yet: '{argument}'. Download it and run the file"
-            ),
-        ));
+        let (url, content) = fetch(argument).map_err(|text| Failure::new(code::OTHER, text))?;
+        let pwd = folder_of(&url).to_owned();
+        return Ok((url, pwd, content));
     }
     let url = join(&cwd, argument);
     let path = Path::new(url.trim_start_matches("file://"));
@@ -211,6 +208,23 @@ fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
             ),
         )),
     }
+}
+
+/// A script from the web.
+fn fetch(argument: &str) -> Result<(String, Vec<u8>), String> {
+    // A thread of its own, like the first init's: the caller's may have a runtime already.
+    let fetching = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(fetch_script(argument)))
+        });
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("fetching the script panicked")))
+    });
+    fetching.unwrap_or_else(|error| Err(format!("{argument}: {}", reason(&error))))
 }
 
 /// What the nearest existing folder of a missing file holds.

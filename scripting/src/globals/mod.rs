@@ -1,8 +1,10 @@
-//! What scripts find without an import: console, timers, `__ENV`, `open`, coders of text, `crypto`.
+//! What scripts find without an import: console, timers, `__ENV`, `open`, `require`, coders of text,
+//! `crypto`.
 
 pub(crate) mod console;
 pub(crate) mod env;
-mod open;
+pub(crate) mod open;
+pub(crate) mod require;
 mod text_coders;
 mod webcrypto;
 
@@ -12,6 +14,7 @@ use rquickjs::{Ctx, Object, Result as JsResult, Value, object::Property};
 
 use crate::{
     engine::{self, LazyGlobals},
+    graph::stack,
     json,
     modules::timers,
     state::VuState,
@@ -98,7 +101,12 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
     if state.script.extended() {
         globals.set("global", globals.clone())?;
     }
-    env::install(ctx, state, &[])
+    env::install(ctx, state, &[])?;
+    require::install(ctx, state)?;
+    if state.script.uses("stack") || state.script.graph(|graph| graph.has_positions()) {
+        stack::install(ctx, state)?;
+    }
+    Ok(())
 }
 
 /// Defines a global like any other.
@@ -116,6 +124,14 @@ fn remove_absent(ctx: &Ctx<'_>) -> JsResult<()> {
         }
     }
     Ok(())
+}
+
+/// What a function says that is there while modules are evaluated, and called later.
+fn init_only(name: &str) -> String {
+    format!(
+        "the \"{name}\" function is only available in the init stage (i.e. the global scope), see \
+         https://grafana.com/docs/k6/latest/using-k6/test-lifecycle/ for more information"
+    )
 }
 
 /// The name that the reference's messages give the type of a value.

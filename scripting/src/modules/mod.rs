@@ -15,6 +15,7 @@ mod metrics;
 pub(crate) mod random;
 mod secrets;
 pub(crate) mod timers;
+mod webcrypto;
 
 use rquickjs::{
     Ctx, Module as JsModule, Object, Result as JsResult,
@@ -40,6 +41,7 @@ const MODULES: &[Module] = &[
     row::<experimental::csv::Csv>("k6/experimental/csv"),
     row::<experimental::fs::Fs>("k6/experimental/fs"),
     row::<experimental::streams::Streams>("k6/experimental/streams"),
+    row::<webcrypto::WebCrypto>("k6/experimental/webcrypto"),
     row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
@@ -48,13 +50,7 @@ const MODULES: &[Module] = &[
 ];
 
 /// Modules of k6 that are still missing here.
-const NOT_YET: &[&str] = &[
-    "k6/browser",
-    "k6/experimental/websockets",
-    "k6/net/grpc",
-    "k6/websockets",
-    "k6/ws",
-];
+const NOT_YET: &[&str] = &["k6/browser", "k6/net/grpc", "k6/websockets", "k6/ws"];
 
 /// Modules that k6 itself has removed, with what it says.
 const REMOVED: &[(&str, &str)] = &[
@@ -67,27 +63,60 @@ const REMOVED: &[(&str, &str)] = &[
         "k6/experimental/browser has been graduated, please use k6/browser instead.Please update your imports to use k6/browser instead of k6/experimental/browser, For more information, see the migration guide at the link: https://grafana.com/docs/k6/latest/using-k6-browser/migrating-to-k6-v0-52/",
     ),
     (
-        "k6/experimental/grpc",
-        "k6/experimental/grpc has been graduated, please use k6/net/grpc instead. See https://grafana.com/docs/k6/latest/javascript-api/k6-net-grpc/ for more information.",
-    ),
-    (
-        "k6/experimental/timers",
-        "k6/experimental/timers has been graduated, and it's now globally available as defined by standard WebAPIs. You just need to remove the import.",
-    ),
-    (
         "k6/experimental/tracing",
         "k6/experimental/tracing has been removed. All of it functionality is available as pure JavaScript module. More info available at the docs: https://grafana.com/docs/k6/latest/javascript-api/jslib/http-instrumentation-tempo",
     ),
+];
+
+/// Experimental modules that became others, under the same API: scripts for k6 0.4x and 1.x go on
+/// with those, and a warning. k6 2.2 refuses the imports of all but the last.
+const GRADUATED: &[(&str, &str, &str)] = &[
     (
+        "k6/experimental/timers",
+        "k6/timers",
+        "k6/experimental/timers has been graduated, and it's now globally available as defined by standard WebAPIs. You just need to remove the import.",
+    ),
+    (
+        "k6/experimental/grpc",
+        "k6/net/grpc",
+        "k6/experimental/grpc has been graduated, please use k6/net/grpc instead. See https://grafana.com/docs/k6/latest/javascript-api/k6-net-grpc/ for more information.",
+    ),
+    (
+        "k6/experimental/webcrypto",
         "k6/experimental/webcrypto",
         "k6/experimental/webcrypto has been graduated and it's now globally available as defined by standard WebAPIs. You just need to remove the import.",
     ),
+    (
+        "k6/experimental/websockets",
+        "k6/websockets",
+        "k6/experimental/websockets is deprecated and will be removed in a future release. Please use k6/websockets instead.",
+    ),
+];
+
+/// Modules whose default export is an object that the named exports are read from: a name that is
+/// not there is `undefined`, while the others say `null`.
+const OBJECT_STYLE: &[&str] = &[
+    "k6/browser",
+    "k6/execution",
+    "k6/html",
+    "k6/http",
+    "k6/secrets",
+    "k6/ws",
 ];
 
 /// What a built-in name turned out to be.
 pub(crate) enum Found {
     /// A module of the table.
-    Module(&'static Module),
+    Module,
+    /// A name from former times for another module.
+    Graduated {
+        /// The module.
+        module: &'static str,
+        /// What is said about it, once.
+        warning: &'static str,
+    },
+    /// A module that is gone; the text says where.
+    Removed(&'static str),
     /// A name that is known and cannot be served; the text says why.
     Refused(String),
     /// Nobody knows it.
@@ -96,8 +125,11 @@ pub(crate) enum Found {
 
 /// Looks a built-in name up.
 pub(crate) fn find(name: &str) -> Found {
-    if let Some(module) = MODULES.iter().find(|m| m.name == name) {
-        return Found::Module(module);
+    if let Some((_, module, warning)) = GRADUATED.iter().find(|(old, ..)| *old == name) {
+        return Found::Graduated { module, warning };
+    }
+    if module(name).is_some() {
+        return Found::Module;
     }
     if NOT_YET.contains(&name) {
         return Found::Refused(format!(
@@ -105,9 +137,26 @@ pub(crate) fn find(name: &str) -> Found {
         ));
     }
     match REMOVED.iter().find(|(removed, _)| *removed == name) {
-        Some((_, text)) => Found::Refused((*text).to_owned()),
+        Some((_, text)) => Found::Removed(text),
         None => Found::Unknown,
     }
+}
+
+/// The module of exactly that name.
+pub(crate) fn module(name: &str) -> Option<&'static Module> {
+    MODULES.iter().find(|module| module.name == name)
+}
+
+/// Names that are no modules any more, or not under this name.
+#[cfg(test)]
+pub(crate) fn former_names() -> impl Iterator<Item = &'static str> {
+    let graduated = GRADUATED.iter().map(|(name, ..)| *name);
+    graduated.chain(REMOVED.iter().map(|(name, _)| *name))
+}
+
+/// Whether named exports of the module are members of its default.
+pub(crate) fn is_object_style(name: &str) -> bool {
+    OBJECT_STYLE.contains(&name)
 }
 
 const fn row<D: ModuleDef>(name: &'static str) -> Module {
@@ -122,7 +171,7 @@ const fn row<D: ModuleDef>(name: &'static str) -> Module {
 
 /// A string parameter as natives of the reference take it: nothing, `undefined` and `null` are
 /// the empty string, everything else is `String(value)`.
-fn string_argument(value: Option<rquickjs::Value<'_>>) -> String {
+pub(crate) fn string_argument(value: Option<rquickjs::Value<'_>>) -> String {
     value
         .filter(|value| !value.is_undefined() && !value.is_null())
         .map_or_else(String::new, |value| crate::error::to_text(&value))

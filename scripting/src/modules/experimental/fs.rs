@@ -215,7 +215,7 @@ fn open(state: &VuState, path: Option<&Value<'_>>) -> Result<File, Rejection> {
         return Err(Rejection::type_error(failed("path cannot be empty")));
     }
     // Always from the main script, unlike the global `open()`.
-    let url = loader::join(&state.pwd, &path);
+    let url = loader::join(state.script.pwd(), &path);
     let local = url.trim_start_matches("file://").to_owned();
     match state.script.files().read(&url) {
         Ok(content) => Ok(File {
