@@ -431,6 +431,15 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
         }
     }
     assert!(queries > 15, "{queries}");
+    for page in ["docs/operator.md", "docs/chart.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("a page");
+        for rest in text.split("```promql\n").skip(1) {
+            let query = rest.split("```").next().expect("a query").trim();
+            queries += 1;
+            until(query, || (prometheus.values(query) > 0).then_some(()));
+        }
+    }
+    assert!(queries > 20, "{queries}");
     prometheus.until(
         "count by (instances) (group by (testrun, segment, instances) (volley_run_info))",
         2.0,

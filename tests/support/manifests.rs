@@ -80,6 +80,16 @@ impl Tools {
         self.validate(&[self.folder.write("text.yaml", text)])
     }
 
+    /// The Python that check.py runs in.
+    pub(crate) fn python(&self) -> &Path {
+        &self.python
+    }
+
+    /// Where Helm is.
+    pub(crate) fn helm_program(&self) -> &Path {
+        &self.helm
+    }
+
     /// Helm, at the root of the repository.
     pub(crate) fn helm(&self, words: &str) -> Launch {
         Launch::program(&self.helm, &root()).words(words)
