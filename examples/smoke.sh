@@ -76,11 +76,25 @@ spec:
       name: $run
       file: smoke.js
   arguments: "$arguments"
+  # Some early operators put a program of that name before every command unless told not to.
+  scuttle:
+    enabled: "false"
   runner:
     image: $2
+    securityContext:
+      runAsNonRoot: true
 EOF
-  # Early operators put a program of that name before every command unless told not to.
-  if [ "$kind" = K6 ]; then printf '  scuttle:\n    enabled: "false"\n'; fi
+  # For clusters that refuse pods without it.
+  if [ "$kind" = TestRun ]; then
+    cat <<'EOF'
+      seccompProfile:
+        type: RuntimeDefault
+    containerSecurityContext:
+      allowPrivilegeEscalation: false
+      capabilities:
+        drop: [ALL]
+EOF
+  fi
 }
 
 # The Jobs of runners that have ended; their names end in a number.

@@ -58,6 +58,7 @@ esac
 
 const KUBECTL: &str = r#"#!/usr/bin/env bash
 set -eu
+if [ "$1" = -n ]; then shift 2; fi
 case $1 in
   apply)
     shift
@@ -247,6 +248,64 @@ fn commands_of_the_pages_for_argo() {
 #[test]
 fn commands_of_the_page_for_docker() {
     run_all("docs/docker.md", 9);
+}
+
+/// What Helm prints after an installation; it has no command to show it without a cluster.
+#[test]
+fn commands_of_the_chart_s_notes() {
+    let Some(clone) = Clone::new() else { return };
+    let folder = Folder::new();
+    let copied = Launch::program("cp", &root())
+        .words("-r charts/volley")
+        .args([folder.file("volley")])
+        .run();
+    copied.expect(0);
+    let notes = folder.read("volley/templates/NOTES.txt");
+    fs::remove_file(folder.file("volley/templates/NOTES.txt")).expect("it was there");
+    folder.write(
+        "volley/templates/_notes.tpl",
+        format!("{{{{- define \"notes\" -}}}}\n{notes}\n{{{{- end -}}}}"),
+    );
+    folder.write(
+        "volley/templates/notes.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\ndata: { text: {{ include \"notes\" . | toJson }} }\n",
+    );
+    for (values, version, says) in [
+        ("inline", "1.30.0", "podMonitor.enabled has them scraped"),
+        (
+            "efs",
+            "1.30.0",
+            "The outcome as files is on the claim load-results",
+        ),
+        (
+            "image",
+            "1.24.0",
+            "Kubernetes 1.29: at once, and the others are stopped)",
+        ),
+    ] {
+        let options = format!("template load --namespace here --kube-version {version}");
+        let rendered = clone
+            .tools
+            .helm(&options)
+            .args([folder.file("volley")])
+            .words(&format!(
+                "--show-only templates/notes.yaml --values examples/chart/{values}.yaml"
+            ))
+            .run()
+            .expect(0);
+        let object = clone.tools.parse(&rendered.stdout).remove(0);
+        let text = object["data"]["text"].as_str().expect("a text").to_owned();
+        assert!(text.contains(says), "{text}");
+        let commands: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(commands.len(), 3, "{text}");
+        for command in commands {
+            assert!(
+                command.contains("-n here") && command.contains("load-"),
+                "{command}"
+            );
+            clone.run(command).expect(0);
+        }
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ export const options = {
 export default function () { check(get(), { ok: (r) => r.status === 200 }); }
 export function handleSummary() { return {}; }";
 
-fn smoke(folder: &Folder, target: &Target, new: &str) -> Finished {
+fn smoke(folder: &Folder, target: &Target, kind: &str, new: &str) -> Finished {
     let client = format!(
         "import http from 'k6/http';\nexport const get = () => http.get('{}');",
         target.url()
@@ -89,6 +89,7 @@ fn smoke(folder: &Folder, target: &Target, new: &str) -> Finished {
         .env("PATH", path)
         .env("STATE", folder.file("state"))
         .env("TMPDIR", folder.path())
+        .env("KIND", kind)
         .env("TIMEOUT", "3")
         .run()
 }
@@ -96,40 +97,45 @@ fn smoke(folder: &Folder, target: &Target, new: &str) -> Finished {
 #[test]
 fn the_same_image_agrees_with_itself() {
     let Some(tools) = Tools::find() else { return };
-    let (folder, target) = (Folder::new(), Target::start().expect("a target"));
-    let finished = smoke(&folder, &target, "image:new")
-        .expect(0)
-        .prints("same verdict: exit codes 0 0\n")
-        .prints("same metrics: ")
-        .prints("about the same http_reqs: 40 and 40\n")
-        .prints("about the same iterations: 40 and 40\n")
-        .prints("about the same checks: 40 and 40\n");
-    // The resources are ones that the operator takes, and nothing of them stays.
-    let state = fs::read_dir(folder.file("state")).expect("a folder");
-    let resources: Vec<_> = state
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
-        .collect();
-    assert_eq!(resources.len(), 3, "{}", finished.account());
-    assert_eq!(tools.validate(&resources).lines().count(), 3);
-    let deleted = folder.read("state/deleted");
-    assert_eq!(deleted.lines().count(), 2, "{deleted}");
+    let target = Target::start().expect("a target");
+    for kind in ["TestRun", "K6"] {
+        let folder = Folder::new();
+        smoke(&folder, &target, kind, "image:new")
+            .expect(0)
+            .prints("same verdict: exit codes 0 0\n")
+            .prints("same metrics: ")
+            .prints("about the same http_reqs: 40 and 40\n")
+            .prints("about the same iterations: 40 and 40\n")
+            .prints("about the same checks: 40 and 40\n");
+        // The resources are ones that the operator takes, and nothing of them stays.
+        let state = fs::read_dir(folder.file("state")).expect("a folder");
+        let resources: Vec<_> = state
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+            .collect();
+        let valid = tools.validate(&resources);
+        // One of each image, and the last one once more.
+        assert_eq!(valid.lines().count(), 3, "{valid}");
+        assert!(valid.lines().all(|name| name.starts_with(kind)), "{valid}");
+        let deleted = folder.read("state/deleted");
+        assert_eq!(deleted.lines().count(), 2, "{deleted}");
+    }
 }
 
 #[test]
 fn what_differs_is_told() {
     let (folder, target) = (Folder::new(), Target::start().expect("a target"));
-    smoke(&folder, &target, "image:fewer")
+    smoke(&folder, &target, "TestRun", "image:fewer")
         .expect(1)
         .prints("same verdict")
         .prints("DIFFERENT http_reqs: 40 and 2, over 10 % apart\n");
     let folder = Folder::new();
-    smoke(&folder, &target, "image:crossed")
+    smoke(&folder, &target, "K6", "image:crossed")
         .expect(1)
         .prints("DIFFERENT verdict: exit codes 0 0 and 99 99\n")
         .prints("about the same http_reqs");
     let folder = Folder::new();
-    let hung = smoke(&folder, &target, "image:hangs").expect(2);
+    let hung = smoke(&folder, &target, "TestRun", "image:hangs").expect(2);
     assert!(
         hung.stderr.contains("has not ended after 3 s"),
         "{}",
