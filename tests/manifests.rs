@@ -230,7 +230,7 @@ fn the_name_of_the_job_changes_with_what_it_runs_only() {
     let first = name("");
     assert_eq!(name(""), first);
     let watching = "--set podMonitor.enabled=true,prometheusRule.enabled=true,\
-                    dashboard.enabled=true,ttlSecondsAfterFinished=60";
+                    dashboard.enabled=true,ttlSecondsAfterFinished=60,labels.team=a";
     assert_eq!(name(watching), first);
     let mut names = BTreeSet::from([first]);
     for options in [
@@ -335,7 +335,7 @@ fn start_agent(job: &Value, index: usize, folder: &Folder, target: &Target) -> (
         let word = word.as_str().expect("a text");
         // Pods have an address each; here they share one.
         word.replace("$(JOB_COMPLETION_INDEX)", &index.to_string())
-            .replace("0.0.0.0:6565", &format!("127.0.0.1:{api}"))
+            .replace("=:6565", &format!("=:{api}"))
             .replace("port=5656", &format!("port={metrics}"))
             .replace("/scripts", &folder.path().display().to_string())
             .replace("/results", &folder.file("results").display().to_string())

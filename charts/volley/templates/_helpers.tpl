@@ -17,7 +17,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- /* A Job's template cannot be changed: what it runs is part of its name. What watches it is not. */ -}}
 {{- define "volley.job" -}}
-{{- $runs := omit .Values "podMonitor" "prometheusRule" "dashboard" "ttlSecondsAfterFinished" "global" -}}
+{{- $runs := omit .Values "podMonitor" "prometheusRule" "dashboard" "labels" "annotations" "ttlSecondsAfterFinished" "global" -}}
 {{- $hash := printf "%s %s %s" .Chart.Version .Chart.AppVersion (toJson $runs) | sha256sum | trunc 8 -}}
 {{- printf "%s-%s" (include "volley.name" .) $hash -}}
 {{- end }}
