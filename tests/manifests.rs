@@ -274,6 +274,40 @@ fn a_script_survives_the_way_through_the_chart() {
     assert_eq!(of_kind(&objects, "ConfigMap")["data"]["script.js"], script);
 }
 
+/// Each runner needs a VU: the operator refuses a test that has fewer.
+#[test]
+fn the_scripts_of_the_examples_have_enough_vus() {
+    let Some(tools) = Tools::find() else { return };
+    let mut seen = 0;
+    let mut check = |what: &str, script: &str, parallelism: &Value| {
+        let folder = Folder::with("test.js", script);
+        let requirements = Launch::volley(folder.path())
+            .words("inspect --execution-requirements test.js")
+            .run()
+            .expect(0);
+        let requirements: Value = serde_json::from_str(&requirements.stdout).expect("JSON");
+        let (vus, agents) = (requirements["maxVUs"].as_u64(), parallelism.as_u64());
+        assert!(
+            agents.is_some() && vus >= agents,
+            "{what}: {vus:?}, {agents:?}"
+        );
+        seen += 1;
+    };
+    for kind in ["k6", "testrun", "job"] {
+        let file = format!("examples/kubernetes/{kind}/configmap.yaml");
+        let objects = tools.read(&file);
+        let script = objects[0]["data"]["test.js"].as_str().expect("a script");
+        check(&file, script, &objects[1]["spec"]["parallelism"]);
+    }
+    for values in value_sets() {
+        let values = tools.read(values).remove(0);
+        if let Some(script) = values["script"]["inline"].as_str() {
+            check("values", script, &values["parallelism"]);
+        }
+    }
+    assert_eq!(seen, 4);
+}
+
 /// The alerts of the chart's file, and what the manifests make of them.
 #[test]
 fn alerts_fire_when_they_should() {
