@@ -12,6 +12,10 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -386,20 +390,21 @@ fn start_agent(job: &Value, index: usize, folder: &Folder, target: &Target) -> (
     (agent, metrics)
 }
 
-/// A page that says of two agents what `volley_run_info` says, for agents that do not yet.
-fn stand_in() -> u16 {
+/// A page that says what `volley_run_info` says of an agent, for agents that do not say it yet;
+/// nothing once the agent is lost.
+fn stand_in(segment: &'static str, lost: &Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
+    let lost = lost.clone();
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut stream = stream;
+        for mut stream in listener.incoming().flatten() {
+            if lost.load(Ordering::Relaxed) {
+                break;
+            }
             let _ = stream.read(&mut [0; 4096]);
-            let line = |segment: &str| {
-                format!(
-                    "volley_run_info{{segment=\"{segment}\",instances=\"2\",script_sha256=\"0\"}} 1\n"
-                )
-            };
-            let page = line("0:1/2") + &line("1/2:1");
+            let page = format!(
+                "volley_run_info{{segment=\"{segment}\",instances=\"2\",script_sha256=\"0\"}} 1\n"
+            );
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\
@@ -437,8 +442,10 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
     let has = until("requests on the page", || {
         page(ports[0]).filter(|page| page.contains("k6_http_reqs{"))
     });
+    let lost = Arc::new(AtomicBool::new(false));
     if !has.contains("volley_run_info{") {
-        ports.push(stand_in());
+        ports.push(stand_in("0:1/2", &Arc::default()));
+        ports.push(stand_in("1/2:1", &lost));
     }
     let prometheus = Prometheus::start(&ports).expect("it is installed");
 
@@ -474,18 +481,22 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
         }
     }
     assert!(queries > 20, "{queries}");
-    prometheus.until(
-        "count by (instances) (group by (testrun, segment, instances) (volley_run_info))",
-        2.0,
-    );
+    // The query of docs/operator.md that tells how many agents are seen, of how many.
+    let seen = "count by (instances) (group by (testrun, segment, instances) (volley_run_info))";
+    prometheus.until(seen, 2.0);
 
-    for (index, (agent, _)) in agents.into_iter().enumerate() {
-        agent.terminate();
-        agent.finish().expect(105);
-        let job = job_name(&objects);
-        let code = folder.read(&format!("results/{job}/{index}/exit_code"));
-        assert_eq!(code, "105");
-    }
+    let job = job_name(&objects);
+    let mut agents = agents.into_iter().map(|(agent, _)| agent);
+    let (first, second) = (agents.next().expect("one"), agents.next().expect("another"));
+    // Killed, as by an eviction: it says nothing any more, and leaves no outcome.
+    lost.store(true, Ordering::Relaxed);
+    drop(second);
+    prometheus.until(seen, 1.0);
+    assert_eq!(prometheus.values("volley_run_info{instances=\"2\"}"), 1);
+    assert!(!folder.file(&format!("results/{job}/1/exit_code")).exists());
+    first.terminate();
+    first.finish().expect(105);
+    assert_eq!(folder.read(&format!("results/{job}/0/exit_code")), "105");
 }
 
 #[test]
