@@ -37,6 +37,8 @@ const PARTS: &[Part] = &[
     ("empty", empty),
     ("vus", vus),
     ("memory", memory),
+    ("bundles", bundles),
+    ("native", native),
     ("sharing", sharing),
     ("scrape", scrape),
     ("rate", rate),
@@ -256,6 +258,53 @@ fn memory(bench: &Bench) -> Vec<Figure> {
         ),
         at_most("failed requests", failed, "", 0.0),
     ]
+}
+
+/// Memory of VUs with bundles of libraries and a connection each.
+fn bundles(bench: &Bench) -> Vec<Figure> {
+    let bundles = bench.script("../engine/bundles");
+    if !bundles.join("large.js").exists() {
+        println!(
+            "  bundles: not there; benches/engine/bundles.sh makes them (node and npm needed)"
+        );
+        return Vec::new();
+    }
+    let each = |script: &str, vus: u32| {
+        let script = bench.script(script);
+        let count = vus.to_string();
+        let run = bench.volley(&script, &[], &["-u", &count, "-i", &count]);
+        run.peak_kib * 1.024 / f64::from(vus)
+    };
+    vec![
+        at_most(
+            "peak RSS per VU, papaparse and dayjs, 2,000 VUs",
+            each("small_bundle.js", 2_000),
+            "KB",
+            300.0,
+        ),
+        at_most(
+            "peak RSS per VU, faker, lodash, crypto-js, 200 VUs",
+            each("large_bundle.js", 200) / 1e3,
+            "MB",
+            4.6,
+        ),
+    ]
+}
+
+/// What it costs a script to call a native.
+fn native(bench: &Bench) -> Vec<Figure> {
+    let script = bench.script("native.js");
+    let cpu = |args: &[&str]| {
+        let runs = (0..ROUNDS).map(|_| bench.volley(&script, &[], args).cpu);
+        median(runs.collect())
+    };
+    let (with, without) = (cpu(&["-e", "CALL=1"]), cpu(&[]));
+    vec![at_most(
+        "CPU per call of a native that does nothing",
+        (with - without) / 1e7 * 1e9,
+        "ns",
+        150.0,
+    )]
 }
 
 /// What is left for others beside a VU in an endless loop, on one worker.

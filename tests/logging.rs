@@ -296,3 +296,36 @@ fn outputs_that_cannot_be_are_refused() {
     );
     assert!(!folder.file("x.log").exists());
 }
+
+#[test]
+fn secrets_appear_in_no_form_of_the_log() {
+    let folder = Folder::new();
+    folder.write("keys", "token=hunter2\nquoted=a \"b\"\n");
+    folder.write(
+        "script.js",
+        r#"
+import secrets from 'k6/secrets';
+const early = await secrets.get('token');
+export default async function () {
+  console.log(early, { in: [await secrets.source('file').get('quoted')] }, early.length);
+  throw new Error(`with ${early}`);
+}
+"#,
+    );
+    for format in ["text", "json", "raw"] {
+        let arguments = format!("--secret-source file=keys --log-format {format}");
+        let log = run(&folder, &arguments, &[]).stderr;
+        assert!(
+            !log.contains("hunter2") && !log.contains("a \\\"b"),
+            "{log}"
+        );
+        assert_eq!(log.matches("***SECRET_REDACTED***").count(), 3, "{log}");
+    }
+    let printed = "--secret-source file=keys --console-output printed";
+    run(&folder, printed, &[]);
+    let printed = std::fs::read_to_string(folder.file("printed")).expect("the console's file");
+    assert!(
+        printed.contains("***SECRET_REDACTED*** { in: ["),
+        "{printed}"
+    );
+}

@@ -87,6 +87,8 @@ pub(crate) struct Global {
     pub(crate) no_color: bool,
     /// `--quiet`
     pub(crate) quiet: bool,
+    /// `--secret-source`, each.
+    pub(crate) secret_sources: Vec<String>,
     /// `--verbose`
     pub(crate) verbose: bool,
 }
@@ -296,8 +298,8 @@ const GLOBAL: &[Flag] = &[
         "secret-source",
         None,
         Shape::Many,
-        None,
-        "not supported yet",
+        Some("K6_SECRET_SOURCE"),
+        "where k6/secrets finds secrets: file=PATH, mock=KEY=VALUE,…, url=urlTemplate=URL,…",
     ),
 ];
 
@@ -957,11 +959,6 @@ impl<'a> Reader<'a> {
     }
 
     fn global(&self) -> Result<Global, Failure> {
-        if self.many("secret-source").is_some() {
-            return Err(usage(
-                "--secret-source is not supported by this version of Volley",
-            ));
-        }
         let address = match self.one("address") {
             Some(text) => Some(Address {
                 text: text.to_owned(),
@@ -987,8 +984,21 @@ impl<'a> Reader<'a> {
                 .unwrap_or_else(|| "stderr".to_owned()),
             no_color,
             quiet: self.bool_flag("quiet")?.unwrap_or(false),
+            secret_sources: self.secret_sources(),
             verbose: self.bool_flag("verbose")?.unwrap_or(false),
         })
+    }
+
+    /// The flags, else the one source that the variable names.
+    fn secret_sources(&self) -> Vec<String> {
+        let flags = self.many("secret-source");
+        flags.map_or_else(
+            || {
+                let variable = self.variable(Self::env_of(GLOBAL, "secret-source"));
+                variable.into_iter().collect()
+            },
+            |flags| flags.into_iter().map(str::to_owned).collect(),
+        )
     }
 
     fn run(&self, script: String) -> Result<Run, Failure> {

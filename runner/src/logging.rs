@@ -8,6 +8,7 @@
 //! `--console-output`).
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write},
@@ -16,7 +17,7 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -208,7 +209,12 @@ pub(crate) struct Logger {
     start: Instant,
     main: Option<Sink>,
     console: Option<Sink>,
+    /// What must not be seen, the longest first.
+    redacted: RwLock<Vec<String>>,
 }
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "***SECRET_REDACTED***";
 
 impl Logger {
     /// Opens the outputs and starts the threads that write to them.
@@ -256,6 +262,7 @@ impl Logger {
             start: Instant::now(),
             main: main.map(Sink::start).transpose()?,
             console: console.map(Sink::start).transpose()?,
+            redacted: RwLock::default(),
         })
     }
 
@@ -289,6 +296,43 @@ impl Logger {
         }
     }
 
+    /// Keeps `secret` out of all lines from now on, unless it is blank.
+    pub(crate) fn redact(&self, secret: &str) {
+        if secret.trim().is_empty() {
+            return;
+        }
+        {
+            let known = self.redacted.read().unwrap_or_else(PoisonError::into_inner);
+            if known.iter().any(|known| known == secret) {
+                return;
+            }
+        }
+        let mut known = self
+            .redacted
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.push(secret.to_owned());
+        // A secret may be a part of another one.
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    fn has_secrets(&self) -> bool {
+        let known = self.redacted.read().unwrap_or_else(PoisonError::into_inner);
+        !known.is_empty()
+    }
+
+    /// The text without secrets.
+    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let known = self.redacted.read().unwrap_or_else(PoisonError::into_inner);
+        let mut clean = Cow::Borrowed(text);
+        for secret in known.iter() {
+            if clean.contains(secret.as_str()) {
+                clean = clean.replace(secret.as_str(), REDACTED).into();
+            }
+        }
+        clean
+    }
+
     /// Waits until everything logged so far is written, `patience` at most for each output.
     /// Returns whether it is.
     pub(crate) fn flush(&self, patience: Duration) -> bool {
@@ -308,7 +352,19 @@ impl Logger {
         message: &str,
         fields: &[(&str, &str)],
     ) {
-        let line = layout.line(now(), self.start.elapsed(), level, message, fields);
+        let line = |message: &str, fields: &[(&str, &str)]| {
+            layout.line(now(), self.start.elapsed(), level, message, fields)
+        };
+        let line = if self.has_secrets() {
+            let clean: Vec<_> = fields
+                .iter()
+                .map(|(key, value)| (*key, self.clean(value)))
+                .collect();
+            let fields: Vec<_> = clean.iter().map(|(key, value)| (*key, &**value)).collect();
+            line(&self.clean(message), &fields)
+        } else {
+            line(message, fields)
+        };
         sink.push(line.as_bytes(), |lost| self.notice(layout, lost));
     }
 

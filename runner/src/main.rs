@@ -24,6 +24,7 @@ mod process;
 mod progress;
 mod results;
 mod scheduler;
+mod secrets;
 mod segment;
 mod signals;
 mod state;

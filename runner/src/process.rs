@@ -10,6 +10,7 @@ use crate::{
     display::Screen,
     exit::{Failure, code},
     logging::{Format, LogOptions, LogOutput, Logger},
+    secrets::Secrets,
 };
 
 /// What a command knows of the world.
@@ -25,13 +26,15 @@ pub(crate) struct Outside {
     pub(crate) stderr_tty: bool,
     /// Flags of all commands.
     pub(crate) global: Global,
+    /// What scripts may ask for and nobody may see.
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 impl Outside {
-    /// Opens the log as the flags say.
+    /// Opens the log and the sources of secrets as the flags say.
     ///
     /// # Errors
-    /// An output that is unknown or cannot be opened; 255.
+    /// One that is unknown or cannot be opened; 255.
     pub(crate) fn open(
         env: BTreeMap<String, String>,
         global: Global,
@@ -53,7 +56,9 @@ impl Outside {
             console_output: console_output.map(Into::into),
         };
         let logger = Arc::new(Logger::open(&options).map_err(usage)?);
+        let secrets = Secrets::open(&global.secret_sources, &env, logger.clone());
         Ok(Self {
+            secrets: Arc::new(secrets.map_err(usage)?),
             env: Arc::new(env),
             logger,
             screen,

@@ -9,12 +9,13 @@ use std::{
 };
 
 use tokio::sync::watch;
-use volley_scripting::{Host, InstanceInfo, Level};
+use volley_scripting::{Host, InstanceInfo, Level, SecretAnswer};
 
 use crate::{
     exit::{Failure, code},
     health::Health,
     logging::{self, Logger},
+    secrets::Secrets,
     stopwatch::Stopwatch,
 };
 
@@ -58,6 +59,7 @@ pub(crate) struct SetupData {
 /// Everything about a run that more than one thread looks at.
 pub(crate) struct RunState {
     pub(crate) logger: Arc<Logger>,
+    secrets: Arc<Secrets>,
     status: AtomicU8,
     pub(crate) paused: watch::Sender<bool>,
     pub(crate) abort: watch::Sender<bool>,
@@ -83,9 +85,10 @@ pub(crate) struct RunState {
 
 impl RunState {
     /// A run whose script is not known yet.
-    pub(crate) fn new(logger: Arc<Logger>) -> Arc<Self> {
+    pub(crate) fn new(logger: Arc<Logger>, secrets: Arc<Secrets>) -> Arc<Self> {
         Arc::new(Self {
             logger,
+            secrets,
             status: AtomicU8::new(Status::Created as u8),
             paused: watch::Sender::new(false),
             abort: watch::Sender::new(false),
@@ -316,5 +319,9 @@ impl Host for RunState {
 
     fn options(&self) -> Option<Arc<str>> {
         self.options.get().cloned()
+    }
+
+    fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer {
+        self.secrets.get(source, key)
     }
 }

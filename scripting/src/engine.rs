@@ -1120,6 +1120,14 @@ pub(crate) fn array_buffer<'js>(
     rquickjs::ArrayBuffer::new(ctx.clone(), bytes.into())
 }
 
+/// A new `Uint8Array` with these bytes.
+pub(crate) fn byte_array<'js>(
+    ctx: &Ctx<'js>,
+    bytes: impl Into<Vec<u8>>,
+) -> JsResult<rquickjs::TypedArray<'js, u8>> {
+    rquickjs::TypedArray::from_arraybuffer(array_buffer(ctx, bytes)?)
+}
+
 // === Memory ===
 
 /// Where the heaps of VUs get their memory: mimalloc, which has no header before each of a heap's
@@ -1216,7 +1224,33 @@ unsafe impl<'js> rquickjs::JsLifetime<'js> for VuHandle {
     type Changed<'to> = VuHandle;
 }
 
-// === Strings ===
+// === Objects of Rust's ===
+
+/// What is behind a script's view of an object of Rust's (`host_object.rs`), or an instance of a
+/// class that scripts can make.
+pub(crate) struct Native<T>(pub(crate) T);
+
+// SAFETY: what is `'static` holds nothing with the engine's lifetime, so changing it changes nothing.
+unsafe impl<'js, T: 'static> rquickjs::JsLifetime<'js> for Native<T> {
+    type Changed<'to> = Native<T>;
+}
+
+/// A kind of Rust data that holds values of a script, which the collector has to see.
+pub(crate) trait Kind: 'static {
+    /// The data; its `Trace` names every value in it, each as often as it is held.
+    type Data<'js>: rquickjs::class::Trace<'js>;
+}
+
+/// Such data, behind an object.
+pub(crate) struct Managed<'js, K: Kind>(pub(crate) K::Data<'js>);
+
+// SAFETY: the data of a kind is one type with the lifetime as its parameter, and nothing else of
+// the struct depends on it.
+unsafe impl<'js, K: Kind> rquickjs::JsLifetime<'js> for Managed<'js, K> {
+    type Changed<'to> = Managed<'to, K>;
+}
+
+// === Strings and bytes ===
 
 /// A copy of the bytes of a buffer; none when it is detached.
 pub(crate) fn buffer_bytes(buffer: &rquickjs::ArrayBuffer<'_>) -> Vec<u8> {
@@ -1228,6 +1262,99 @@ pub(crate) fn buffer_bytes(buffer: &rquickjs::ArrayBuffer<'_>) -> Vec<u8> {
 pub(crate) fn array_bytes(array: &rquickjs::TypedArray<'_, u8>) -> Vec<u8> {
     // SAFETY: no script runs while the slice lives, which ends with the copy.
     unsafe { array.as_bytes() }.unwrap_or_default().to_vec()
+}
+
+/// What a typed array shows of its buffer.
+///
+/// The pointer is good until script code runs again.
+fn view(value: &Value<'_>) -> Option<(ViewKind, NonNull<[u8]>)> {
+    let (raw, ctx) = (value.as_raw(), value.ctx());
+    // SAFETY: a live value.
+    let kind = ViewKind::from_engine(unsafe { qjs::JS_GetTypedArrayType(raw) })?;
+    let (mut offset, mut length, mut size) = (0, 0, 0);
+    // SAFETY: a live typed array; the buffer comes with a reference of its own, given back below.
+    // The view keeps its buffer alive beyond that.
+    let start = unsafe {
+        let context = ctx.as_raw().as_ptr();
+        let mut item = 0;
+        let buffer = qjs::JS_GetTypedArrayBuffer(context, raw, &mut offset, &mut length, &mut item);
+        let start = if qjs::JS_IsException(buffer) {
+            ptr::null_mut()
+        } else {
+            qjs::JS_GetArrayBuffer(context, &mut size, buffer)
+        };
+        qjs::JS_FreeValue(context, buffer);
+        start
+    };
+    let (offset, length, size) = (offset as usize, length as usize, size as usize);
+    let Some(start) = NonNull::new(start).filter(|_| offset + length <= size) else {
+        // Detached, or cut short: it shows nothing.
+        let _ = ctx.catch();
+        return Some((kind, NonNull::slice_from_raw_parts(NonNull::dangling(), 0)));
+    };
+    // SAFETY: the offset lies inside the buffer.
+    let start = unsafe { start.add(offset) };
+    Some((kind, NonNull::slice_from_raw_parts(start, length)))
+}
+
+/// What the items of a typed array are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ViewKind {
+    /// `Uint8Array` and `Uint8ClampedArray`.
+    Bytes,
+    /// Other whole numbers of at most 32 bits.
+    Integers,
+    /// Floating point, and `BigInt`.
+    Other,
+}
+
+impl ViewKind {
+    fn from_engine(kind: std::ffi::c_int) -> Option<Self> {
+        let kind = u32::try_from(kind).ok()?;
+        Some(match kind {
+            qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_UINT8C
+            | qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_UINT8 => Self::Bytes,
+            qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_INT8
+            | qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_INT16
+            | qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_UINT16
+            | qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_INT32
+            | qjs::JSTypedArrayEnum_JS_TYPED_ARRAY_UINT32 => Self::Integers,
+            _ => Self::Other,
+        })
+    }
+}
+
+/// What the items of a typed array are; `None` for other values.
+pub(crate) fn view_kind(value: &Value<'_>) -> Option<ViewKind> {
+    // SAFETY: a live value.
+    ViewKind::from_engine(unsafe { qjs::JS_GetTypedArrayType(value.as_raw()) })
+}
+
+/// A copy of the bytes that a typed array shows; `None` for other values.
+pub(crate) fn view_bytes(value: &Value<'_>) -> Option<Vec<u8>> {
+    let (_, bytes) = view(value)?;
+    // SAFETY: no script runs while the slice lives, which ends with the copy.
+    Some(unsafe { bytes.as_ref() }.to_vec())
+}
+
+/// Lets `fill` write into what a typed array shows. It must not call into the engine.
+pub(crate) fn fill_view(value: &Value<'_>, fill: impl FnOnce(&mut [u8])) {
+    if let Some((_, mut bytes)) = view(value) {
+        // SAFETY: no script runs while the slice lives, and nobody else looks at the buffer.
+        fill(unsafe { bytes.as_mut() });
+    }
+}
+
+/// Copies the start of `bytes` into an array, as much as fits; answers how much that was.
+pub(crate) fn fill_array(array: &rquickjs::TypedArray<'_, u8>, bytes: &[u8]) -> usize {
+    let Some(target) = array.as_raw() else {
+        return 0;
+    };
+    let count = target.len().min(bytes.len());
+    // SAFETY: the array's own bytes, which no script changes before the copy ends; `bytes` are
+    // Rust's, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr().cast::<u8>(), count) };
+    count
 }
 
 /// A JS string from bytes that may not be UTF-8: bad sequences become U+FFFD. No copy for good ones

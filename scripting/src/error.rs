@@ -5,6 +5,7 @@
 
 use rquickjs::{
     Ctx, Error, Exception, Function, Object, Result as JsResult, Value, function::This,
+    object::Property,
 };
 
 use crate::engine;
@@ -158,6 +159,16 @@ pub(crate) fn throw(ctx: &Ctx<'_>, text: &str) -> Error {
         Ok(value) => ctx.throw(value),
         Err(_) => Exception::throw_message(ctx, text),
     }
+}
+
+/// What the promise of a native is rejected with: an error that shows as `<name>: <text>`, or as
+/// the bare text if the name is empty. It has no stack, as none was running.
+pub(crate) fn rejection<'js>(ctx: &Ctx<'js>, name: &str, text: &str) -> JsResult<Value<'js>> {
+    let error = Exception::from_message(ctx.clone(), text)?.into_object();
+    error.prop("name", Property::from(name).configurable().writable())?;
+    let stack = Value::new_undefined(ctx.clone());
+    error.prop("stack", Property::from(stack).configurable().writable())?;
+    Ok(error.into_value())
 }
 
 /// Defines the class of native failures.

@@ -6,23 +6,35 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rquickjs::{Ctx, Function, Persistent, Result as JsResult, Value, function::Args};
 
 use crate::{
     error::{self, Failure},
     host::Level,
-    state::VuState,
+    state::{Phase, VuState},
 };
 
 /// A promise that was rejected and, so far, not handled.
 type Rejection = (Persistent<Value<'static>>, Persistent<Value<'static>>);
 
+/// What the script is told when an operation has ended.
+pub(crate) type Completion = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> JsResult<()>>;
+
+/// An operation under way. It never calls into the engine.
+type Operation = Pin<Box<dyn Future<Output = Completion>>>;
+
 /// What a VU still has to do.
 #[derive(Default)]
 pub(crate) struct EventLoop {
+    /// Nothing until there is a first one: most VUs never have any.
+    operations: RefCell<Option<Box<FuturesUnordered<Operation>>>>,
     next_timer_id: Cell<u32>,
     sequence: Cell<u64>,
     timers: RefCell<BTreeMap<(Instant, u64), Timer>>,
@@ -64,6 +76,39 @@ impl EventLoop {
         id
     }
 
+    /// Keeps the loop going until `operation` has ended and its completion has run, as one task.
+    /// It has to end by itself; after a stop it is dropped.
+    pub(crate) fn start(&self, operation: impl Future<Output = Completion> + 'static) {
+        let mut operations = self.operations.borrow_mut();
+        operations.get_or_insert_default().push(Box::pin(operation));
+    }
+
+    /// Whether an operation is under way.
+    fn is_busy(&self) -> bool {
+        let operations = self.operations.borrow();
+        operations.as_ref().is_some_and(|all| !all.is_empty())
+    }
+
+    /// The next operation that has ended.
+    fn poll_operations(&self, task: &mut TaskContext<'_>) -> Poll<Completion> {
+        match self.operations.borrow_mut().as_mut() {
+            Some(all) => match all.poll_next_unpin(task) {
+                Poll::Ready(Some(completion)) => Poll::Ready(completion),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            },
+            None => Poll::Pending,
+        }
+    }
+
+    /// Waits for an operation to end, until a timer is due: then there is none.
+    async fn next_completion(&self, due: Option<Instant>) -> Option<Completion> {
+        let ended = std::future::poll_fn(|task| self.poll_operations(task));
+        match due {
+            Some(due) => tokio::time::timeout_at(due.into(), ended).await.ok(),
+            None => Some(ended.await),
+        }
+    }
+
     fn insert(&self, due: Instant, timer: Timer) {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
@@ -101,6 +146,7 @@ impl EventLoop {
 
     /// Forgets everything, for the end of the VU.
     pub(crate) fn clear(&self) {
+        self.operations.take();
         self.timers.borrow_mut().clear();
         self.rejections.borrow_mut().clear();
     }
@@ -127,23 +173,73 @@ pub(crate) fn run<'js>(
         .map_err(|e| Failure::Thrown(error::thrown(ctx, e)))
         .and_then(|value| {
             drain(ctx, state)?;
-            while let Some(due) = events.next_due() {
-                if due > Instant::now() {
-                    let paused = state.fiber.pause(due.into());
-                    paused.map_err(|_| Failure::Stopped)?;
+            loop {
+                let due = events.next_due();
+                if events.is_busy() {
+                    if complete(ctx, state, due)? {
+                        continue;
+                    }
+                } else if let Some(due) = due {
+                    if due > Instant::now() {
+                        let paused = state.fiber.pause(due.into());
+                        paused.map_err(|_| Failure::Stopped)?;
+                    }
+                } else {
+                    break;
                 }
                 fire(ctx, state)?;
             }
             Ok(value)
         });
+    if outcome.is_err() && !state.fiber.is_stopped() {
+        abandon_timers(state);
+        if state.phase.get() == Phase::Iteration {
+            finish_operations(ctx, state);
+        }
+    }
     if state.fiber.is_stopped() {
         abandon(ctx, state);
         return Err(Failure::Stopped);
     }
     if outcome.is_err() {
-        abandon_timers(state);
+        events.operations.take();
     }
     outcome
+}
+
+/// Waits for an operation to end and tells the script; `false` when a timer is due first.
+///
+/// A function of its own: what it keeps on the stack, VUs without operations do not pay for.
+#[inline(never)]
+fn complete<'js>(
+    ctx: &Ctx<'js>,
+    state: &VuState,
+    due: Option<Instant>,
+) -> Result<bool, Failure<'js>> {
+    let ended = state.fiber.wait(state.events.next_completion(due));
+    let Some(completion) = ended.map_err(|_| Failure::Stopped)? else {
+        return Ok(false);
+    };
+    completion(ctx).map_err(|e| Failure::Thrown(error::thrown(ctx, e)))?;
+    drain(ctx, state)?;
+    Ok(true)
+}
+
+/// After a failure: operations that the iteration began still end in it, whatever they lead to.
+#[inline(never)]
+fn finish_operations(ctx: &Ctx<'_>, state: &VuState) {
+    while state.events.is_busy() {
+        let Ok(ended) = state.fiber.wait(state.events.next_completion(None)) else {
+            return;
+        };
+        let told = ended.map_or(Ok(()), |completion| completion(ctx));
+        if let Err(error) = told {
+            // Takes the exception off the context.
+            let _ = error::thrown(ctx, error);
+        }
+        let _ = drain(ctx, state);
+    }
+    abandon_timers(state);
 }
 
 /// Runs the timers that are due, one task each.
@@ -210,6 +306,7 @@ fn drain<'js>(ctx: &Ctx<'js>, state: &VuState) -> Result<(), Failure<'js>> {
 
 /// After a stop: what the script had left to do must not run in the next iteration.
 fn abandon(ctx: &Ctx<'_>, state: &VuState) {
+    state.events.operations.take();
     abandon_timers(state);
     // The stop flag is still set: each job ends at its first call into the script.
     let mut budget = 100_000;

@@ -12,7 +12,7 @@ use volley_metrics::{Registry, TagTable};
 
 use crate::{
     Activation, Exports, Files, Host, InstanceInfo, IterationEnd, Level, Lifecycle, Scenario,
-    Script, ScriptError, ScriptSource, SummaryResult, Vu, VuSettings, WorkerContext,
+    Script, ScriptError, ScriptSource, SecretAnswer, SummaryResult, Vu, VuSettings, WorkerContext,
 };
 
 /// A host that remembers.
@@ -47,6 +47,22 @@ impl Host for Notes {
 
     fn options(&self) -> Option<Arc<str>> {
         Some("{\"scenarios\":{},\"vus\":null}".into())
+    }
+
+    /// Takes a moment, and knows one secret of each source; for one it takes for ever.
+    fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer {
+        if key == "never" {
+            return Box::pin(std::future::pending());
+        }
+        let answer = match (source, key) {
+            (Some("absent"), _) => Err("no such source".to_owned()),
+            (source, "known") => Ok(format!("{}'s secret", source.unwrap_or("nobody"))),
+            _ => Err("no value".to_owned()),
+        };
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            answer
+        })
     }
 }
 
@@ -129,7 +145,7 @@ impl Rig {
 }
 
 /// Runs a future the way a worker does.
-fn on_worker<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn on_worker<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -138,12 +154,14 @@ fn on_worker<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Loads a script, runs some iterations, answers the log.
-fn run(source: &str, iterations: u64) -> Vec<String> {
-    run_on(&Rig::new(source), iterations)
+pub(crate) fn run(source: &str, iterations: u64) -> Vec<String> {
+    run_with_files(source, &[], iterations)
 }
 
-fn run_on(rig: &Rig, iterations: u64) -> Vec<String> {
+/// The same, with files that the script finds in its folder, `file:///dir`.
+pub(crate) fn run_with_files(source: &str, files: &[(&str, &str)], iterations: u64) -> Vec<String> {
     on_worker(async {
+        let rig = Rig::with_files(source, files);
         rig.load().await.unwrap();
         let mut vu = rig.vu().await.unwrap();
         vu.activate(Rig::activation(None)).await;
@@ -155,7 +173,7 @@ fn run_on(rig: &Rig, iterations: u64) -> Vec<String> {
     })
 }
 
-fn load_error(source: &str) -> String {
+pub(crate) fn load_error(source: &str) -> String {
     on_worker(async { Rig::new(source).load().await.unwrap_err().to_string() })
 }
 
@@ -258,7 +276,7 @@ fn globals_that_are_made_when_they_are_touched_look_as_if_they_had_been_there() 
     // Bytes that Rust makes have the methods of their class, although no script has named it.
     let script = "const file = open('./file', 'b');
          export default function () { console.log(file.slice(0, 1).byteLength, file instanceof ArrayBuffer); }";
-    let lines = run_on(&Rig::with_files(script, &[("file:///dir/file", "ab")]), 1);
+    let lines = run_with_files(script, &[("file:///dir/file", "ab")], 1);
     assert_eq!(lines, ["1 true"]);
 }
 
@@ -444,10 +462,13 @@ fn a_stop_cannot_be_swallowed() {
         "for (;;) { try { sleep(60); } catch (e) { console.log('caught'); } }",
         "setInterval(() => {}, 1);",
         "const f = () => { try { f(); } catch (e) { f(); } }; f();",
+        "secrets.get('never').finally(() => console.log('finally'));",
+        "secrets.get('never').finally(() => console.log('finally')); throw new Error('early');",
     ] {
         on_worker(async {
             let rig = Rig::new(&format!(
-                "import {{ sleep }} from 'k6'; export default function () {{ {body} }}"
+                "import {{ sleep }} from 'k6'; import secrets from 'k6/secrets';
+                 export default function () {{ {body} }}"
             ));
             rig.load().await.unwrap();
             let mut vu = rig.vu().await.unwrap();
@@ -652,7 +673,7 @@ fn server(reply: &'static [u8]) -> std::net::SocketAddr {
     address
 }
 
-fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
+pub(crate) fn run_http(reply: &'static [u8], body: &str) -> Vec<String> {
     let address = server(reply);
     run(
         &format!(
@@ -822,6 +843,55 @@ fn files_looked_for_in_vain_stay_missing_for_later_vus() {
             rig.lines(),
             ["stat /dir/absent.txt: no such file or directory"]
         );
+        vu.close().await;
+    });
+}
+
+#[test]
+fn opened_files_share_their_content_and_let_go_of_it() {
+    on_worker(async {
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs';
+             const all = []; for (let i = 0; i < 50; i++) all.push(await open('a.txt'));
+             export default function () { all.length = 10; }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let (mut one, two) = (rig.vu().await.unwrap(), rig.vu().await.unwrap());
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let others = || Arc::strong_count(&content) - 2;
+        assert_eq!(others(), 100);
+        one.activate(Rig::activation(None)).await;
+        one.iterate(0, 0).await;
+        assert_eq!(others(), 60);
+        one.close().await;
+        two.close().await;
+        assert_eq!(others(), 0);
+    });
+}
+
+#[test]
+fn streams_that_nobody_reads_are_collected() {
+    on_worker(async {
+        // Each holds a file, in cycles through promises that never settle.
+        let rig = Rig::with_files(
+            "import { open } from 'k6/experimental/fs'; import { ReadableStream, WritableStream } from 'k6/experimental/streams';
+             for (let i = 0; i < 100; i++) {
+               const file = await open('a.txt');
+               const s = new ReadableStream({ start(c) { c.enqueue(file); return new Promise(() => {}); } });
+               const r = s.getReader(); r.read(); r.read().then(() => s); s.back = r;
+               const w = new WritableStream({ write: () => new Promise(() => {}) }).getWriter(); w.write(file); w.write(w); w.self = s;
+             }
+             export default function () { const all = []; for (let i = 0; i < 100000; i++) all.push({ i }); }",
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let left = Arc::strong_count(&content) - 2;
+        assert!(left < 10, "{left}");
         vu.close().await;
     });
 }

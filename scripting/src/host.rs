@@ -1,6 +1,9 @@
 //! What a script may ask of the run around it: the runner implements [`Host`], the crate calls it.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// A secret on its way, or the text that says why there is none.
+pub type SecretAnswer = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
 /// How loud a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +45,9 @@ pub trait Host: Send + Sync {
     fn instance(&self) -> InstanceInfo;
     /// The consolidated options as JSON; `None` before they are known.
     fn options(&self) -> Option<Arc<str>>;
+    /// The secret `key` of the source of that name, or of the default one. The future is polled
+    /// on the worker of the VU that asks.
+    fn secret(&self, source: Option<&str>, key: &str) -> SecretAnswer;
 }
 
 /// The scenario that a VU serves, as `exec.scenario` shows it.

@@ -6,6 +6,7 @@
 //!
 //! Scripting never decides when an iteration starts, and nobody outside touches a JS value.
 
+mod binary;
 mod engine;
 mod error;
 mod event_loop;
@@ -13,17 +14,20 @@ mod globals;
 #[cfg(test)]
 mod harness;
 mod host;
+mod host_object;
 mod json;
 mod live_map;
 mod loader;
 mod modules;
+mod offload;
+mod promise;
 mod script;
 mod state;
 mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
-pub use host::{Host, InstanceInfo, Level, Scenario};
+pub use host::{Host, InstanceInfo, Level, Scenario, SecretAnswer};
 pub use loader::{FileError, Files, folder_of, join, not_found_text};
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};

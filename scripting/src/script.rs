@@ -60,6 +60,7 @@ pub struct Script {
     compiled: Mutex<HashMap<String, Bytecode>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
     exports: OnceLock<Exports>,
+    seeds_random: OnceLock<bool>,
 }
 
 impl Script {
@@ -77,6 +78,7 @@ impl Script {
             compiled: Mutex::default(),
             shared_arrays: Mutex::default(),
             exports: OnceLock::new(),
+            seeds_random: OnceLock::new(),
         })
     }
 
@@ -152,6 +154,20 @@ impl Script {
     pub(crate) fn keep_compiled(&self, url: &str, code: Bytecode) {
         let mut compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
         compiled.insert(url.to_owned(), code);
+    }
+
+    /// Whether a module speaks of `randomSeed`. To be asked after the first init, which loads them.
+    pub(crate) fn seeds_random(&self) -> bool {
+        *self.seeds_random.get_or_init(|| {
+            let urls: Vec<String> = {
+                let compiled = self.compiled.lock().unwrap_or_else(|e| e.into_inner());
+                compiled.keys().cloned().collect()
+            };
+            urls.iter().any(|url| {
+                let source = self.files.read(url).unwrap_or_default();
+                std::str::from_utf8(&source).is_ok_and(|text| text.contains("randomSeed"))
+            })
+        })
     }
 
     pub(crate) fn shared_array(&self, name: &str) -> Option<Arc<Shared>> {

@@ -18,6 +18,7 @@ use crate::{
     engine::{self, Fiber, LazyClass, WorkerSlot},
     event_loop::EventLoop,
     host::{Host, Level, Scenario},
+    modules::random::Random,
     script::Script,
 };
 
@@ -210,6 +211,7 @@ pub(crate) struct VuState {
     pub(crate) events: EventLoop,
     pub(crate) response_class: RefCell<Option<Rc<LazyClass>>>,
     pub(crate) aborted: Cell<bool>,
+    pub(crate) random: Random,
     /// Directory URLs of the modules being evaluated are found by the loader; this is the main one.
     pub(crate) pwd: String,
 }
@@ -248,6 +250,7 @@ impl VuState {
             events: EventLoop::default(),
             response_class: RefCell::new(None),
             aborted: Cell::new(false),
+            random: Random::default(),
         })
     }
 

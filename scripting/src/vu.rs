@@ -18,6 +18,7 @@ use crate::{
     host::{Host, Level, Scenario},
     json,
     loader::{LoadProblems, VuLoader},
+    modules::random,
     script::{Exports, Script},
     state::{Counters, Phase, VuSettings, VuState, WorkerContext},
 };
@@ -311,6 +312,8 @@ fn body(state: &Rc<VuState>, mailbox: &Rc<Mailbox>) {
         state.fiber.watch(&ctx);
         match initialise(&ctx, state, &problems) {
             Ok((mut instance, exports)) => {
+                // A seed chosen at the top level is for the top level.
+                state.random.forget();
                 reply(Reply::Ready(Ok(exports)));
                 // The top level ran deeper than iterations will.
                 state.fiber.release_stack();
@@ -353,7 +356,11 @@ fn initialise<'js>(
         ctx.store_userdata(engine::VuHandle(state.clone()))
             .map_err(|_| rquickjs::Error::Unknown)?;
         error::define_go_error(ctx)?;
-        globals::install(ctx, state)
+        globals::install(ctx, state)?;
+        if !state.first_init && state.script.seeds_random() {
+            random::install(ctx)?;
+        }
+        Ok(())
     };
     setup().map_err(|e| ScriptError::Exception(error::describe(&error::thrown(ctx, e))))?;
     let mut imported = None;

@@ -19,7 +19,7 @@ use crate::{
 
 /// Loads the script, merges and checks the options, writes the archive.
 pub(super) fn run(args: &cli::Archive, outside: &Outside) -> Result<(), Failure> {
-    let state = RunState::new(outside.logger.clone());
+    let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
     let file = config_file(outside)?;
     let found = load::find(&args.script, &args.runtime, &system_env(outside))?;
     let loaded = Loaded::load(found, &state)?;

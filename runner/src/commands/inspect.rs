@@ -9,7 +9,7 @@ use crate::{
 /// Loads the script and prints its options; merged, checked and with what the run will need if
 /// that is asked for.
 pub(super) fn run(args: &cli::Inspect, outside: &Outside) -> Result<(), Failure> {
-    let state = RunState::new(outside.logger.clone());
+    let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
     let found = load::find(&args.script, &args.runtime, &system_env(outside))?;
     let loaded = Loaded::load(found, &state)?;
     if !args.execution_requirements {

@@ -60,7 +60,7 @@ pub(super) fn run(
     outside: &Outside,
     find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
 ) -> Result<u8, Failure> {
-    let state = RunState::new(outside.logger.clone());
+    let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
     if args.options.paused.or(paused_by_env(outside)) == Some(true) {
         state.pause(true);
     }

@@ -1,6 +1,6 @@
 //! The formats to the byte, the outputs with real files, and a stream that nobody reads.
 
-use std::{fs, io::Read, os::unix::fs::PermissionsExt};
+use std::{fs, io::Read, os::unix::fs::PermissionsExt, sync::RwLock};
 
 use time::macros::{datetime, offset};
 
@@ -260,6 +260,7 @@ fn a_stream_that_nobody_reads_holds_up_nobody_and_the_loss_is_told() {
         start: Instant::now(),
         main: Some(Sink::start(File::from(OwnedFd::from(writer))).unwrap()),
         console: None,
+        redacted: RwLock::default(),
     };
     let message = "x".repeat(1 << 20);
     // More than the pipe, the batch being written and the queue can hold together.
@@ -275,4 +276,47 @@ fn a_stream_that_nobody_reads_holds_up_nobody_and_the_loss_is_told() {
     assert!((1..12).contains(&whole), "{whole} lines came through");
     assert!(read.contains("Log lines were dropped"));
     assert!(read.ends_with("last\n"));
+}
+
+#[test]
+fn secrets_are_in_no_part_of_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, console) = (folder.path().join("log"), folder.path().join("console"));
+    let options = LogOptions {
+        output: LogOutput::File {
+            path: log.clone(),
+            level: Threshold(Some(Level::Debug)),
+        },
+        console_output: Some(console.clone()),
+        ..LogOptions::default()
+    };
+    let logger = Logger::open(&options).unwrap();
+    logger.log(Level::Info, "too early: s3cret", &[]);
+    for secret in ["s3cret", "s3cret \"long\"", " ", "", "s3cret"] {
+        logger.redact(secret);
+    }
+    logger.log(
+        Level::Error,
+        "a <s3cret>, a s3cret \"long\" one",
+        &[("error", "no s3cret")],
+    );
+    logger.console(Level::Info, "s3crets3cret and nothing else");
+    assert!(logger.flush(Duration::from_secs(5)));
+    let log = std::fs::read_to_string(log).unwrap();
+    let mut lines = log.lines();
+    assert!(
+        lines.next().unwrap().ends_with("too early: s3cret\""),
+        "{log}"
+    );
+    assert!(
+        lines.next().unwrap().ends_with(
+            "msg=\"a <***SECRET_REDACTED***>, a ***SECRET_REDACTED*** one\" error=\"no ***SECRET_REDACTED***\""
+        ),
+        "{log}"
+    );
+    let console = std::fs::read_to_string(console).unwrap();
+    assert!(
+        console.ends_with("msg=\"***SECRET_REDACTED******SECRET_REDACTED*** and nothing else\"\n"),
+        "{console}"
+    );
 }

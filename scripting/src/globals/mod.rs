@@ -1,12 +1,14 @@
-//! What scripts find without an import: console, timers, `__ENV`, `open`.
+//! What scripts find without an import: console, timers, `__ENV`, `open`, coders of text, `crypto`.
 
 pub(crate) mod console;
 pub(crate) mod env;
 mod open;
+mod text_coders;
+mod webcrypto;
 
 use std::rc::Rc;
 
-use rquickjs::{Ctx, Object, Result as JsResult, Value};
+use rquickjs::{Ctx, Object, Result as JsResult, Value, object::Property};
 
 use crate::{
     engine::{self, LazyGlobals},
@@ -41,6 +43,18 @@ const LAZY: &[LazyGlobals] = &[
     LazyGlobals {
         names: &["open"],
         make: |ctx| open::install(ctx, &state_of(ctx)),
+    },
+    LazyGlobals {
+        names: &["crypto"],
+        make: |ctx| define(ctx, "crypto", webcrypto::crypto(ctx)?),
+    },
+    LazyGlobals {
+        names: &["TextDecoder"],
+        make: |ctx| define(ctx, "TextDecoder", text_coders::decoder(ctx)?),
+    },
+    LazyGlobals {
+        names: &["TextEncoder"],
+        make: |ctx| define(ctx, "TextEncoder", text_coders::encoder(ctx)?),
     },
     LazyGlobals {
         names: &["Date"],
@@ -85,6 +99,13 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>) -> JsResult<()> 
         globals.set("global", globals.clone())?;
     }
     env::install(ctx, state, &[])
+}
+
+/// Defines a global like any other.
+fn define<'js>(ctx: &Ctx<'js>, name: &str, value: Value<'js>) -> JsResult<()> {
+    let property = Property::from(value);
+    let property = property.configurable().enumerable().writable();
+    ctx.globals().prop(name, property)
 }
 
 fn remove_absent(ctx: &Ctx<'_>) -> JsResult<()> {

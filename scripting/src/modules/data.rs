@@ -101,7 +101,7 @@ fn shared_array<'js>(
 }
 
 /// A proxy over an empty array, so that `Array.isArray` and the array methods work.
-fn proxy<'js>(ctx: &Ctx<'js>, data: Arc<Shared>) -> JsResult<Value<'js>> {
+pub(crate) fn proxy<'js>(ctx: &Ctx<'js>, data: Arc<Shared>) -> JsResult<Value<'js>> {
     let handler = Object::new(ctx.clone())?;
     let freeze: Function<'js> = ctx.eval(
         "(function f(v){if(v!==null&&typeof v==='object'&&!Object.isFrozen(v)){Object.freeze(v);\

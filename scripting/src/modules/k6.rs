@@ -12,7 +12,7 @@ use rquickjs::{
 };
 use volley_metrics::builtin;
 
-use super::{export_all, metrics::tag_pairs, string_argument};
+use super::{export_all, metrics::tag_pairs, random, string_argument};
 use crate::{engine, error, state::VuState, vu::state_of};
 
 const NAMES: &[&str] = &["check", "fail", "group", "randomSeed", "sleep"];
@@ -75,14 +75,17 @@ impl ModuleDef for K6 {
             )?
             .with_name("sleep")?,
         )?;
+        let vu = state.clone();
         module.set(
             "randomSeed",
-            Function::new(ctx.clone(), |ctx: Ctx<'js>| {
-                Err::<(), _>(error::throw(
-                    &ctx,
-                    "randomSeed() is not supported by this version of Volley; docs/compatibility.md lists what is",
-                ))
-            })?
+            Function::new(
+                ctx.clone(),
+                move |ctx: Ctx<'js>, seed: Opt<Coerced<f64>>| {
+                    // NaN becomes 0, as what is no number does in k6.
+                    vu.random.seed(seed.0.map_or(0.0, |seed| seed.0) as i64);
+                    random::install(&ctx)
+                },
+            )?
             .with_name("randomSeed")?,
         )?;
         export_all(exports, &module, NAMES)

@@ -14,7 +14,9 @@ use super::{
 use crate::{
     engine::{self, LazyFields},
     error,
+    modules::html::Page,
     state::VuState,
+    vu::state_of,
 };
 
 /// Members of a Response, in the order in which scripts enumerate them.
@@ -128,7 +130,15 @@ impl LazyFields for Handle {
                 .with_name("json")?
                 .into_js(ctx)
             }
-            name @ ("clickLink" | "html" | "submitForm") => {
+            "html" => {
+                let this = this.clone();
+                Function::new(ctx.clone(), move |ctx: Ctx<'js>, path: Opt<Value<'js>>| {
+                    this.html(&ctx, path.0)
+                })?
+                .with_name("html")?
+                .into_js(ctx)
+            }
+            name @ ("clickLink" | "submitForm") => {
                 Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
                     Err::<(), _>(error::throw(&ctx, &not_yet(&format!("response.{name}()"))))
                 })?
@@ -356,6 +366,32 @@ impl Response {
             Body::Assigned(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
             Body::Null => None,
         }
+    }
+
+    /// The page that the body is, to be searched.
+    fn page(&self, ctx: &Ctx<'_>) -> JsResult<Rc<Page>> {
+        let Some(bytes) = self.bytes() else {
+            return Err(error::throw(
+                ctx,
+                "the body is null so we can't transform it to HTML - this likely was because of a \
+                 request error getting the response",
+            ));
+        };
+        let url = match &self.outcome {
+            Outcome::Exchanged(exchange) => Some(exchange.last.url.as_str().to_owned()),
+            Outcome::ParseError(_) => None,
+        };
+        let source = String::from_utf8_lossy(&bytes);
+        Page::parse(ctx, &state_of(ctx), &source, url)
+    }
+
+    /// `response.html(selector?)`.
+    fn html<'js>(&self, ctx: &Ctx<'js>, selector: Option<Value<'js>>) -> JsResult<Value<'js>> {
+        state_of(ctx).guard(ctx)?;
+        let selector = selector
+            .filter(|s| !s.is_undefined())
+            .map(|s| error::to_text(&s));
+        self.page(ctx)?.selection(ctx, selector.as_deref())
     }
 
     /// `response.json(selector?)`.

@@ -1,0 +1,10 @@
+import http from 'k6/http';
+import { sleep } from 'k6';
+// Made by benches/engine/bundles.sh.
+import work from '../engine/bundles/large.js';
+
+export default function () {
+  work();
+  http.get(__ENV.TARGET);
+  sleep(10);
+}
