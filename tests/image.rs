@@ -249,7 +249,7 @@ fn declares(image: &Image) {
 }
 
 fn has_tools(image: &Image) {
-    let tools = "k6 volley sh command mkdir dirname cat grep";
+    let tools = "k6 volley sh command mkdir dirname cat grep awk date mv rm seq";
     let line = format!("for tool in {tools}; do command -v $tool || exit 1; done");
     image.container().command(&["sh", "-c", &line]).done();
     // An update of dash in an image built on this one must leave sh alone.

@@ -9,6 +9,7 @@
 pub(crate) mod arrived;
 mod http;
 mod logfmt;
+pub(crate) mod manifests;
 #[path = "../../metrics/src/outputs/otlp.rs"]
 pub(crate) mod otlp;
 mod peers;
@@ -27,7 +28,7 @@ use std::{
 
 pub(crate) use http::{Reply, request};
 pub(crate) use logfmt::LogLine;
-pub(crate) use peers::{Influx, Nginx, Prometheus};
+pub(crate) use peers::{Influx, Nginx, Prometheus, installed};
 pub(crate) use process::{Finished, Launch, Running};
 pub(crate) use receiver::{Answer, Received, Receiver};
 pub(crate) use target::Target;

@@ -12,19 +12,22 @@ const REQUIRE: &str = "VOLLEY_REQUIRE_PEERS";
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Where a program is, or `None` with a word about it.
-fn installed(program: &str) -> Option<PathBuf> {
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     let found = std::env::split_paths(&path)
         .chain(more)
         .map(|folder| folder.join(program))
         .find(|file| file.is_file());
-    if found.is_none() {
-        let required = std::env::var_os(REQUIRE).is_some_and(|value| value == "1");
-        assert!(!required, "{program} is not installed, and {REQUIRE}=1");
-        println!("{program} is not installed: there is nothing to test against");
-    }
-    found
+    found.or_else(|| missing(program))
+}
+
+/// A word about what is not there; a failure where it has to be.
+pub(crate) fn missing<T>(program: &str) -> Option<T> {
+    let required = std::env::var_os(REQUIRE).is_some_and(|value| value == "1");
+    assert!(!required, "{program} is not installed, and {REQUIRE}=1");
+    println!("{program} is not installed: there is nothing to test against");
+    None
 }
 
 /// An nginx that answers everything with `hello` and logs the path of every request.
@@ -216,6 +219,17 @@ impl Prometheus {
         assert!(result.len() <= 1, "more than one value: {answer}");
         let value = result.first()?["value"][1].as_str()?;
         Some(value.parse().expect("a number"))
+    }
+
+    /// How many values an expression has now, NaN not among them.
+    #[track_caller]
+    pub(crate) fn values(&self, expression: &str) -> usize {
+        let path = format!("/api/v1/query?query={}", escape(expression));
+        let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
+        assert_eq!(reply.status, 200, "{expression}: {}", reply.body);
+        let answer = reply.json();
+        let result = answer["data"]["result"].as_array().expect("a result");
+        result.iter().filter(|row| row["value"][1] != "NaN").count()
     }
 
     /// Waits until an expression has that value.
