@@ -81,10 +81,6 @@ impl From<&'static str> for ParseError {
 }
 
 /// What `submitForm` sends, and where to.
-#[allow(
-    dead_code,
-    reason = "for `clickLink` and `submitForm`, which are on their way"
-)]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FormData {
     /// In capitals; `GET` where the form says nothing.
@@ -143,10 +139,6 @@ impl Page {
     ///
     /// # Errors
     /// When nothing matches.
-    #[allow(
-        dead_code,
-        reason = "for `clickLink` and `submitForm`, which are on their way"
-    )]
     pub(crate) fn link(self: &Rc<Self>, selector: &str) -> Result<Option<String>, NoMatch> {
         let found = self.root().single(&Criterion::selector(selector));
         let node = found.first_node().ok_or(NoMatch)?;
@@ -158,10 +150,6 @@ impl Page {
     ///
     /// # Errors
     /// When nothing matches.
-    #[allow(
-        dead_code,
-        reason = "for `clickLink` and `submitForm`, which are on their way"
-    )]
     pub(crate) fn form(
         self: &Rc<Self>,
         form_selector: &str,
@@ -204,10 +192,6 @@ impl Page {
 }
 
 /// A selector found nothing.
-#[allow(
-    dead_code,
-    reason = "for `clickLink` and `submitForm`, which are on their way"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoMatch;
 

@@ -199,7 +199,7 @@ fn form_value(state: &VuState, value: &Value<'_>) -> Option<String> {
 }
 
 /// `a=1&b=x+y`, keys sorted.
-fn encode_form(state: &VuState, object: &Object<'_>) -> JsResult<String> {
+pub(super) fn encode_form(state: &VuState, object: &Object<'_>) -> JsResult<String> {
     let mut keys: Vec<String> = object
         .own_keys::<String>(Filter::new().string().enum_only())
         .collect::<JsResult<_>>()?;

@@ -4,6 +4,7 @@ mod batch;
 mod body;
 mod expected;
 mod file;
+mod follow;
 mod jar;
 mod native;
 mod params;
@@ -224,13 +225,6 @@ fn define<'js, P>(
     function: impl IntoJsFunc<'js, P> + 'js,
 ) -> JsResult<()> {
     module.set(name, Function::new(ctx.clone(), function)?.with_name(name)?)
-}
-
-/// The text for a part of the module that does not exist yet.
-fn not_yet(what: &str) -> String {
-    format!(
-        "{what} is not supported by this version of Volley; docs/compatibility.md lists what is"
-    )
 }
 
 fn warn_arguments(state: &VuState, name: &str, given: usize) {

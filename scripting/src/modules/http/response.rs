@@ -7,8 +7,8 @@ use rquickjs::{Array, Ctx, Function, IntoJs, Object, Result as JsResult, Value, 
 use volley_net as net;
 
 use super::{
+    follow,
     native::{self, Kind},
-    not_yet,
     request::{Problem, ResponseType},
     selector,
 };
@@ -59,6 +59,10 @@ struct Response {
     body: RefCell<Body>,
     kind: ResponseType,
 }
+
+/// A request that a page leads to.
+type Follow<'js> =
+    fn(&Ctx<'js>, &Rc<VuState>, &Rc<Page>, &str, Option<&Object<'js>>) -> JsResult<Object<'js>>;
 
 enum Outcome {
     Exchanged(Box<net::Exchange>),
@@ -143,11 +147,21 @@ impl LazyFields for Handle {
                 .into_js(ctx)
             }
             name @ ("clickLink" | "submitForm") => {
-                Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
-                    Err::<(), _>(error::throw(&ctx, &not_yet(&format!("response.{name}()"))))
-                })?
-                .with_name(name)?
-                .into_js(ctx)
+                let (this, follow): (_, Follow<'js>) = match name {
+                    "clickLink" => (this.clone(), follow::click_link),
+                    _ => (this.clone(), follow::submit_form),
+                };
+                let call = move |ctx: Ctx<'js>, options: Opt<Value<'js>>| {
+                    let state = state_of(&ctx);
+                    state.guard(&ctx)?;
+                    let page = this.page(&ctx)?;
+                    let from = this.url().unwrap_or_default();
+                    let options = options.0.and_then(Value::into_object);
+                    follow(&ctx, &state, &page, &from, options.as_ref())
+                };
+                Function::new(ctx.clone(), call)?
+                    .with_name(name)?
+                    .into_js(ctx)
             }
             name => match &this.outcome {
                 Outcome::Exchanged(exchange) => exchanged_field(ctx, name, exchange),
@@ -388,12 +402,15 @@ impl Response {
                  request error getting the response",
             ));
         };
-        let url = match &self.outcome {
+        let source = String::from_utf8_lossy(&bytes);
+        Page::parse(ctx, &state_of(ctx), &source, self.url())
+    }
+
+    fn url(&self) -> Option<String> {
+        match &self.outcome {
             Outcome::Exchanged(exchange) => Some(exchange.last.url.as_str().to_owned()),
             Outcome::ParseError(_) => None,
-        };
-        let source = String::from_utf8_lossy(&bytes);
-        Page::parse(ctx, &state_of(ctx), &source, url)
+        }
     }
 
     /// `response.html(selector?)`.

@@ -494,3 +494,38 @@ fn requests_go_on_while_the_script_computes() {
     );
     assert_eq!(lines, ["true true"]);
 }
+
+#[test]
+fn links_are_followed_and_forms_are_sent() {
+    let lines = Echo::start().run(
+        "const page = http.post(`${url}/dir/page?x=1`, `<a name=n>no</a><a id=up href='../up?y=2#f'>go</a>
+           <form action=send method=post><input name=a value=1><select multiple name=m>
+           <option selected>x<option selected>y</select><input type=submit name=s value=Go></form>
+           <form id=q><input name=b value='c d'></form>`);
+         const line = (r) => r.body.split(' HTTP')[0];
+         console.log(line(page.clickLink()), line(page.clickLink({ selector: '#up', params: { tags: { name: 'n' } } })));
+         const sent = page.submitForm({ formSelector: 'form[method]', fields: { a: 2, extra: 'e' } });
+         console.log(line(sent), sent.body.split('\\n\\n')[1]);
+         console.log(line(page.submitForm({ formSelector: '#q', params: { headers: { 'X-Y': 'z' } } })));
+         console.log(page.submitForm({ formSelector: '#q', params: { headers: { 'X-Y': 'z' } } }).body.includes('X-Y: z'));
+         // All forms of a page together, as k6 has it.
+         console.log(page.submitForm().body.split('\\n\\n')[1]);
+         for (const f of [() => page.clickLink({ selector: 'b' }), () => page.clickLink({ selector: '[name=n]' }),
+           () => page.submitForm({ formSelector: '#none' })]) {
+           try { f(); } catch (e) { console.log(e.message.replaceAll(url, '')); }
+         }",
+    );
+    assert_eq!(
+        lines,
+        [
+            "GET /up?y=2 GET /up?y=2",
+            "POST /dir/send a=2&extra=e&m=x&m=y&s=Go",
+            "GET /dir/page?b=c+d",
+            "true",
+            "a=1&b=c+d&m=x&m=y&s=Go",
+            "no element found for selector 'b' in response '/dir/page?x=1'",
+            "no valid href attribute value found on element '[name=n]' in response '/dir/page?x=1'",
+            "no form found for selector '#none' in response '/dir/page?x=1'",
+        ]
+    );
+}
