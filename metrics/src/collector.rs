@@ -15,7 +15,10 @@ use crate::{
     breakdown::Parts,
     builtin,
     groups::GroupTree,
-    outputs::prometheus::{self, PrometheusOptions},
+    outputs::{
+        exposition::{Exposition, PageFormat},
+        prometheus::{self, PrometheusOptions, SeriesOptions},
+    },
     recorder::{Delta, SeriesDelta, series_key},
     series::{SeriesSink, slice_of},
     sink::Sink,
@@ -34,8 +37,8 @@ pub struct CollectorConfig {
     pub tags: Arc<TagTable>,
     /// What to judge; validated already.
     pub thresholds: Thresholds,
-    /// Whether to keep a sink for each series, which [`Collector::expose`] needs.
-    pub series: bool,
+    /// Which series to keep a sink for, which [`Collector::expose`] needs; `None` for none.
+    pub series: Option<SeriesOptions>,
     /// Whether to keep sinks for each scenario and each group, which [`Collector::breakdown`] needs.
     pub breakdown: bool,
     /// Sub-metrics that exist without a threshold, `http_req_duration{expected_response:true}`.
@@ -66,7 +69,7 @@ pub struct Collector {
     parts: Option<Parts>,
     index: FxHashMap<u64, u32>,
     series: Vec<Series>,
-    keep_series: bool,
+    keep_series: Option<SeriesOptions>,
     slice: i64,
     warn_at: usize,
     /// Counter values that Prometheus cannot take, by metric.
@@ -228,17 +231,23 @@ impl Collector {
         })
     }
 
-    /// The state as Prometheus scrapes it (text format 0.0.4). Without series in the
-    /// [`CollectorConfig`] only the process's own metrics.
-    pub fn expose(&self, options: &PrometheusOptions, now_unix_ns: i64) -> String {
+    /// The state as Prometheus scrapes it. Without series in the [`CollectorConfig`] only the
+    /// process's own metrics.
+    pub fn expose(
+        &self,
+        options: &PrometheusOptions,
+        format: PageFormat,
+        now_unix_ns: i64,
+    ) -> Exposition {
         let page = prometheus::Page {
             registry: &self.registry,
             tags: &self.tags,
             series: &self.series,
+            options: self.keep_series.as_ref().unwrap_or(&options.series),
             refused: &self.refused,
             slice: slice_of(now_unix_ns),
         };
-        prometheus::expose(options, &page)
+        prometheus::expose(options, &page, format)
     }
 
     /// What the user should be told since the last call.
@@ -317,7 +326,8 @@ impl Collector {
             .map(|name| self.groups.check(group, name));
 
         let position = u32::try_from(self.series.len()).expect("fewer than 2^32 series");
-        let sink = self.keep_series.then(|| SeriesSink::new(delta));
+        let kept = self.keep_series.as_ref();
+        let sink = kept.map(|options| SeriesSink::new(delta, &options.trends));
         self.series.push(Series {
             metric: *metric,
             tags: *tags_id,

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::sync::mpsc;
 use volley_metrics::{
-    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
+    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, SeriesOptions, Severity,
+    Snapshot, Thresholds,
 };
 use volley_scripting::{
     Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
@@ -239,9 +240,9 @@ impl<'a> Test<'a> {
             .collect();
         control.direct(scenarios.iter().cloned().zip(progress.clone()).collect());
 
-        let keeps_series = wanted.keeps_series();
+        let series = wanted.series();
         let full = args.runtime.summary_mode == SummaryMode::Full;
-        let collector = collector(&loaded, thresholds, submetrics, keeps_series, full);
+        let collector = collector(&loaded, thresholds, submetrics, series, full);
         let context = OutputContext {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
@@ -809,7 +810,7 @@ fn collector(
     loaded: &Loaded,
     thresholds: Thresholds,
     default_submetrics: Vec<String>,
-    series: bool,
+    series: Option<SeriesOptions>,
     breakdown: bool,
 ) -> Collector {
     Collector::new(CollectorConfig {
