@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     Batch, Breakdown, Definitions, MetricId, MetricKind, MetricSnapshot, Registry, Snapshot,
-    TagSetId, TagTable, ThresholdResult, Thresholds, ValueType,
+    TagSet, TagSetId, TagTable, ThresholdResult, Thresholds, ValueType,
     breakdown::Parts,
     builtin,
     groups::GroupTree,
@@ -69,7 +69,7 @@ pub struct Collector {
     parts: Option<Parts>,
     index: FxHashMap<u64, u32>,
     series: Vec<Series>,
-    keep_series: Option<SeriesOptions>,
+    kept: Option<KeptSeries>,
     slice: i64,
     warn_at: usize,
     /// Counter values that Prometheus cannot take, by metric.
@@ -103,10 +103,74 @@ struct Slot {
 pub(crate) struct Series {
     pub(crate) metric: MetricId,
     pub(crate) tags: TagSetId,
+    /// What Prometheus will be told; `None` for nothing, or when another series has it.
     pub(crate) sink: Option<SeriesSink>,
     entry: u32,
     submetrics: Box<[u32]>,
     check: Option<u32>,
+}
+
+/// Which series are kept for Prometheus.
+#[derive(Debug)]
+struct KeptSeries {
+    options: SeriesOptions,
+    /// How many have a sink of their own.
+    count: usize,
+    /// Those by metric and labels, where not every tag is a label.
+    owners: FxHashMap<(MetricId, Box<str>), u32>,
+    /// Those by key whose samples go to the sink of an owner.
+    shared: FxHashMap<u64, u32>,
+    /// How many were too many, by metric.
+    overflow: FxHashMap<MetricId, u64>,
+}
+
+impl KeptSeries {
+    fn new(options: SeriesOptions) -> Self {
+        Self {
+            options,
+            count: 0,
+            owners: FxHashMap::default(),
+            shared: FxHashMap::default(),
+            overflow: FxHashMap::default(),
+        }
+    }
+
+    /// Finds the place of a new series, which will be at `position`.
+    fn place(
+        &mut self,
+        metric: MetricId,
+        (tags_id, tags): (TagSetId, &TagSet),
+        delta: &Delta,
+        position: u32,
+        warnings: &mut Vec<String>,
+    ) -> Option<SeriesSink> {
+        let filter = &self.options.labels;
+        let identity =
+            (!filter.keeps_all()).then(|| (metric, prometheus::identity(tags, filter).into()));
+        if let Some(&owner) = identity.as_ref().and_then(|key| self.owners.get(key)) {
+            self.shared.insert(series_key(metric, tags_id), owner);
+            return None;
+        }
+        if self.count == self.options.most {
+            if self.overflow.is_empty() {
+                warnings.push(format!(
+                    "the Prometheus output has as many series as it may have, {} (max_series): further ones are left \
+                     out of its page and counted in {}; thresholds, the summary and other outputs have them. Tags \
+                     with many values can be left out of the page, for example with drop=url, or grouped with the \
+                     name tag",
+                    self.count,
+                    prometheus::OVERFLOW
+                ));
+            }
+            *self.overflow.entry(metric).or_default() += 1;
+            return None;
+        }
+        self.count += 1;
+        if let Some(key) = identity {
+            self.owners.insert(key, position);
+        }
+        Some(SeriesSink::new(delta, &self.options.trends))
+    }
 }
 
 impl Collector {
@@ -136,7 +200,7 @@ impl Collector {
             parts: breakdown.then(Parts::default),
             index: FxHashMap::default(),
             series: Vec::new(),
-            keep_series: series,
+            kept: series.map(KeptSeries::new),
             slice: i64::MIN,
             warn_at: SERIES_LIMIT,
             refused: FxHashMap::default(),
@@ -167,6 +231,11 @@ impl Collector {
         }
         for delta in batch.deltas.iter() {
             self.fold_series(delta);
+        }
+        if let Some(kept) = &self.kept
+            && !kept.shared.is_empty()
+        {
+            self.fold_shared(batch);
         }
     }
 
@@ -239,12 +308,14 @@ impl Collector {
         format: PageFormat,
         now_unix_ns: i64,
     ) -> Exposition {
+        let (kept, none) = (self.kept.as_ref(), FxHashMap::default());
         let page = prometheus::Page {
             registry: &self.registry,
             tags: &self.tags,
             series: &self.series,
-            options: self.keep_series.as_ref().unwrap_or(&options.series),
+            options: kept.map_or(&options.series, |kept| &kept.options),
             refused: &self.refused,
+            overflow: kept.map_or(&none, |kept| &kept.overflow),
             slice: slice_of(now_unix_ns),
         };
         prometheus::expose(options, &page, format)
@@ -280,17 +351,46 @@ impl Collector {
         if let &Delta::Counter { negatives, .. } = delta
             && negatives > 0
         {
-            let refused = self.refused.entry(*metric).or_default();
-            if *refused == 0 {
-                self.warnings.push(format!(
-                    "the counter '{}' got a negative value, which a Prometheus counter cannot take: such values are \
-                     left out of the Prometheus output and counted in {}",
-                    self.registry.info(*metric).name,
-                    prometheus::REFUSED
-                ));
-            }
-            *refused += u64::from(negatives);
+            self.refuse(*metric, negatives);
         }
+    }
+
+    /// Adds the deltas of series that have no sink of their own to those that they share. A pass
+    /// of its own, so that it costs nothing where there are none.
+    #[cold]
+    fn fold_shared(&mut self, batch: &Batch) {
+        for SeriesDelta {
+            metric,
+            tags,
+            delta,
+        } in batch.deltas.iter()
+        {
+            let shared = self.kept.as_ref().map(|kept| &kept.shared);
+            let owner = shared.and_then(|shared| shared.get(&series_key(*metric, *tags)));
+            let series = owner.and_then(|&owner| self.series.get_mut(owner as usize));
+            if let Some(sink) = series.and_then(|series| series.sink.as_mut()) {
+                sink.fold(delta, self.slice);
+                if let &Delta::Counter { negatives, .. } = delta
+                    && negatives > 0
+                {
+                    self.refuse(*metric, negatives);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, metric: MetricId, negatives: u32) {
+        let refused = self.refused.entry(metric).or_default();
+        if *refused == 0 {
+            self.warnings.push(format!(
+                "the counter '{}' got a negative value, which a Prometheus counter cannot take: such values are left \
+                 out of the Prometheus output and counted in {}",
+                self.registry.info(metric).name,
+                prometheus::REFUSED
+            ));
+        }
+        *refused += u64::from(negatives);
     }
 
     #[cold]
@@ -326,8 +426,16 @@ impl Collector {
             .map(|name| self.groups.check(group, name));
 
         let position = u32::try_from(self.series.len()).expect("fewer than 2^32 series");
-        let kept = self.keep_series.as_ref();
-        let sink = kept.map(|options| SeriesSink::new(delta, &options.trends));
+        let sink = match &mut self.kept {
+            Some(kept) => kept.place(
+                *metric,
+                (*tags_id, &tags),
+                delta,
+                position,
+                &mut self.warnings,
+            ),
+            None => None,
+        };
         self.series.push(Series {
             metric: *metric,
             tags: *tags_id,

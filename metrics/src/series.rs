@@ -61,7 +61,8 @@ pub(crate) enum SeriesSink {
         sum: f64,
     },
     Trend(Box<TrendSeries>),
-    Distribution(Box<Distribution>),
+    /// A trend with histograms.
+    Distribution(Box<TrendSeries>, Box<Histograms>),
 }
 
 impl SeriesSink {
@@ -78,13 +79,15 @@ impl SeriesSink {
                 sum: 0.0,
             },
             Delta::Trend { .. } if forms.any() => {
-                SeriesSink::Distribution(Box::new(Distribution::new(forms)))
+                SeriesSink::Distribution(Box::default(), Box::new(Histograms::new(forms)))
             }
             Delta::Trend { .. } => SeriesSink::Trend(Box::default()),
         }
     }
 
     /// Adds what came in; `slice` is the present one.
+    // What an arm calls is called last, so that none of them needs a frame on the stack.
+    #[inline(never)]
     pub(crate) fn fold(&mut self, delta: &Delta, slice: i64) {
         match (self, delta) {
             (SeriesSink::Counter { raised }, Delta::Counter { raised: more, .. }) => {
@@ -118,8 +121,8 @@ impl SeriesSink {
             (SeriesSink::Trend(trend), Delta::Trend { values, time }) => {
                 trend.add(values, *time, slice);
             }
-            (SeriesSink::Distribution(all), Delta::Trend { values, time }) => {
-                all.add(values, *time, slice);
+            (SeriesSink::Distribution(trend, histograms), Delta::Trend { values, time }) => {
+                histograms.add(values, trend, *time, slice);
             }
             _ => debug_assert!(false, "a delta of another kind than its series"),
         }
@@ -155,7 +158,13 @@ impl SeriesSink {
                 *sum += more;
             }
             (SeriesSink::Trend(trend), SeriesSink::Trend(more)) => trend.merge(more),
-            (SeriesSink::Distribution(all), SeriesSink::Distribution(more)) => all.merge(more),
+            (
+                SeriesSink::Distribution(trend, histograms),
+                SeriesSink::Distribution(more, others),
+            ) => {
+                trend.merge(more);
+                histograms.merge(others);
+            }
             _ => debug_assert!(false, "series of one metric are of one kind"),
         }
     }
@@ -163,17 +172,15 @@ impl SeriesSink {
     /// Frees what the window no longer needs.
     pub(crate) fn sweep(&mut self, slice: i64) {
         match self {
-            SeriesSink::Trend(trend) => trend.sweep(slice),
-            SeriesSink::Distribution(all) => all.trend.sweep(slice),
+            SeriesSink::Trend(trend) | SeriesSink::Distribution(trend, _) => trend.sweep(slice),
             SeriesSink::Counter { .. } | SeriesSink::Gauge { .. } | SeriesSink::Rate { .. } => {}
         }
     }
 }
 
-/// A trend with histograms, which are cumulative over the run.
+/// The histograms of a trend, which are cumulative over the run.
 #[derive(Debug, Clone)]
-pub(crate) struct Distribution {
-    pub(crate) trend: TrendSeries,
+pub(crate) struct Histograms {
     pub(crate) classic: Option<Classic>,
     pub(crate) native: Option<NativeHistogram>,
 }
@@ -200,23 +207,22 @@ impl Classic {
     }
 }
 
-impl Distribution {
+impl Histograms {
     fn new(forms: &TrendForms) -> Self {
         let classic = forms.classic.as_ref().map(|bounds| Classic {
             bounds: bounds.clone(),
             counts: vec![0; bounds.len() + 1].into(),
         });
         Self {
-            trend: TrendSeries::default(),
             classic,
             native: forms.native.then(NativeHistogram::default),
         }
     }
 
-    /// Kept out of the way of trends without histograms.
+    /// Adds values to the histograms and to their trend.
     #[inline(never)]
-    fn add(&mut self, values: &[f64], time: i64, slice: i64) {
-        self.trend.add(values, time, slice);
+    fn add(&mut self, values: &[f64], trend: &mut TrendSeries, time: i64, slice: i64) {
+        trend.add(values, time, slice);
         if let Some(classic) = &mut self.classic {
             for &value in values {
                 classic.counts[classic.bounds.position(value)] += 1;
@@ -228,7 +234,6 @@ impl Distribution {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.trend.merge(&other.trend);
         if let (Some(mine), Some(theirs)) = (&mut self.classic, &other.classic) {
             for (mine, theirs) in mine.counts.iter_mut().zip(&theirs.counts) {
                 *mine += theirs;
@@ -281,8 +286,6 @@ impl Default for TrendSeries {
 }
 
 impl TrendSeries {
-    // For its two callers as for one: a call and its registers are 40 instructions a batch.
-    #[inline(always)]
     fn add(&mut self, values: &[f64], time: i64, slice: i64) {
         let Some(&last) = values.last() else { return };
         if time >= self.time {
@@ -511,5 +514,30 @@ mod tests {
         };
         assert_eq!((merged.count, merged.sum, merged.last), (3, 33.0, 2.0));
         assert_eq!(merged.quantiles(SHARES, 3), [2.0, 30.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn histograms_take_memory_only_where_they_are_asked_for() {
+        let delta = Delta::Trend {
+            values: vec![1.0, 7.0],
+            time: 0,
+        };
+        let plain = SeriesSink::new(&delta, &TrendForms::default());
+        assert!(matches!(plain, SeriesSink::Trend(_)));
+        // As the largest of the others has it: three numbers and which of them it is.
+        assert_eq!(size_of::<SeriesSink>(), 32);
+        let forms = TrendForms {
+            classic: Some(Arc::new(Bounds::new([1.0, 5.0]))),
+            native: false,
+        };
+        let mut asked = SeriesSink::new(&delta, &forms);
+        asked.fold(&delta, 0);
+        let SeriesSink::Distribution(trend, histograms) = asked else {
+            panic!("with a histogram")
+        };
+        assert_eq!(trend.count, 2);
+        assert!(histograms.native.is_none());
+        let classic = histograms.classic.expect("a classic one");
+        assert_eq!((classic.below(), classic.counts.len()), (vec![1, 1], 3));
     }
 }

@@ -48,10 +48,46 @@ pub struct PrometheusOptions {
 }
 
 /// Which series are kept for the page, and how.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SeriesOptions {
     /// What of a trend is kept beside its summary.
     pub trends: TrendForms,
+    /// The tags that make series.
+    pub labels: LabelFilter,
+    /// How many series there may be.
+    pub most: usize,
+}
+
+impl Default for SeriesOptions {
+    fn default() -> Self {
+        Self {
+            trends: TrendForms::default(),
+            labels: LabelFilter::default(),
+            most: 100_000,
+        }
+    }
+}
+
+/// Which tags become labels. Series that differ in the others alone are one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LabelFilter {
+    /// None but these; `None` for all.
+    pub only: Option<Vec<String>>,
+    /// All but these.
+    pub drop: Vec<String>,
+}
+
+impl LabelFilter {
+    /// Whether every tag becomes a label.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.only.is_none() && self.drop.is_empty()
+    }
+
+    /// Whether a tag becomes a label; it may be called by the name of either.
+    fn keeps(&self, tag: &str, label: &str) -> bool {
+        let among = |list: &[String]| list.iter().any(|name| name == tag || name == label);
+        self.only.as_deref().is_none_or(among) && !among(&self.drop)
+    }
 }
 
 /// The bounds of classic histograms, if none are given: for times in milliseconds.
@@ -121,10 +157,21 @@ impl PrometheusOptions {
                 }
                 "trend" => (classic, options.series.trends.native) = trend_forms(&value)?,
                 "buckets" => buckets = Some(parse_buckets(&value)?),
+                "labels" => {
+                    let list = names("labels", &value)?;
+                    options.series.labels.only = Some(list).filter(|list| !list.is_empty());
+                }
+                "drop" => options.series.labels.drop = names("drop", &value)?,
+                "max_series" => {
+                    let most = value.parse().ok().filter(|&most| most > 0);
+                    options.series.most = most.ok_or_else(|| {
+                        format!("schema: max_series {value:?} is not a whole number from 1 on")
+                    })?;
+                }
                 _ => {
                     return Err(format!(
-                        "schema: unknown key {key:?}, the keys are namespace, subsystem, host, port, linger, trend \
-                         and buckets"
+                        "schema: unknown key {key:?}, the keys are namespace, subsystem, host, port, linger, trend, \
+                         buckets, labels, drop and max_series"
                     ));
                 }
             }
@@ -164,6 +211,20 @@ fn trend_forms(value: &str) -> Result<(bool, bool), String> {
         _ => Err(format!(
             "schema: trend {value:?} is none of summary, histogram, native and both"
         )),
+    }
+}
+
+/// A list of names; empty for none.
+fn names(key: &str, value: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = match value {
+        "" => Vec::new(),
+        value => value.split(',').map(str::to_owned).collect(),
+    };
+    match names.iter().any(String::is_empty) {
+        true => Err(format!(
+            "schema: {key} {value:?} is not a list of names such as url,vu"
+        )),
+        false => Ok(names),
     }
 }
 
@@ -222,6 +283,9 @@ fn decode(text: &str) -> Result<String, String> {
 /// The family that counts what the page could not take.
 pub(crate) const REFUSED: &str = "volley_prometheus_refused_values_total";
 
+/// The family that counts the series that are too many.
+pub(crate) const OVERFLOW: &str = "volley_prometheus_overflow_series_total";
+
 /// What a page is made of.
 pub(crate) struct Page<'a> {
     pub(crate) registry: &'a Registry,
@@ -230,6 +294,8 @@ pub(crate) struct Page<'a> {
     pub(crate) options: &'a SeriesOptions,
     /// Negative counter values, by metric.
     pub(crate) refused: &'a FxHashMap<MetricId, u64>,
+    /// Series that were too many, by metric.
+    pub(crate) overflow: &'a FxHashMap<MetricId, u64>,
     /// The present slice of the quantiles' window.
     pub(crate) slice: i64,
 }
@@ -360,10 +426,12 @@ fn lines_of<'a>(
 ) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::with_capacity(series.len());
     for series in series {
-        let Some(sink) = &series.sink else { continue };
+        let Some(sink) = &series.sink else {
+            continue;
+        };
         let named = labels
             .entry(series.tags)
-            .or_insert_with(|| Rc::new(name_labels(&page.tags.get(series.tags), out)))
+            .or_insert_with(|| Rc::new(name_labels(&page.tags.get(series.tags), page.options, out)))
             .clone();
         lines.push(Line {
             named,
@@ -389,29 +457,25 @@ fn push_series(
     sink: &SeriesSink,
     slice: i64,
 ) {
-    let trend = match sink {
+    let (trend, histograms) = match sink {
         &SeriesSink::Counter { raised } => return out.value(labels, raised),
         &SeriesSink::Gauge { last, .. } => return out.value(labels, last),
         &SeriesSink::Rate { trues, total, sum } => {
             static NOTHING: LazyLock<Bounds> = LazyLock::new(|| Bounds::new([0.0]));
             return out.histogram(labels, &NOTHING, &[total - trues], sum, total);
         }
-        SeriesSink::Trend(trend) => &**trend,
-        SeriesSink::Distribution(all) => {
-            if let Family::Histogram(_) = family {
-                static NONE: LazyLock<Bounds> = LazyLock::new(|| Bounds::new([]));
-                let classic = all.classic.as_ref();
-                let bounds = classic.map_or(&*NONE, |classic| &*classic.bounds);
-                let below = classic.map_or_else(Vec::new, |classic| classic.below());
-                let TrendSeries { sum, count, .. } = all.trend;
-                let native = all.native.as_ref();
-                return out.any_histogram(labels, bounds, &below, sum, count, native);
-            }
-            &all.trend
-        }
+        SeriesSink::Trend(trend) => (trend, None),
+        SeriesSink::Distribution(trend, histograms) => (trend, Some(histograms)),
     };
-    match family {
-        Family::Current(_) => out.value(labels, trend.last),
+    match (family, histograms) {
+        (Family::Current(_), _) => out.value(labels, trend.last),
+        (Family::Histogram(_), Some(histograms)) => {
+            static NONE: LazyLock<Bounds> = LazyLock::new(|| Bounds::new([]));
+            let (classic, native) = (histograms.classic.as_ref(), histograms.native.as_ref());
+            let bounds = classic.map_or(&*NONE, |classic| &*classic.bounds);
+            let below = classic.map_or_else(Vec::new, |classic| classic.below());
+            out.any_histogram(labels, bounds, &below, trend.sum, trend.count, native);
+        }
         _ => push_summary(out, labels, trend, slice),
     }
 }
@@ -456,11 +520,17 @@ fn help(metric: &str) -> Option<&'static str> {
 
 /// Tags as labels with legal names; tags with one of the reserved names get another one.
 pub(super) fn label_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(String, &'a str)> {
-    let mut pairs: Vec<(String, &str)> = Vec::with_capacity(tags.len() + 1);
+    let pairs = named_pairs(tags, reserved).into_iter();
+    pairs.map(|(name, _, value)| (name, value)).collect()
+}
+
+/// The same: label, tag, value.
+fn named_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(String, &'a str, &'a str)> {
+    let mut pairs: Vec<(String, &str, &str)> = Vec::with_capacity(tags.len() + 1);
     for (key, value) in tags.iter() {
         let mut name = label_name(key, reserved);
         let taken =
-            |name: &str| pairs.iter().any(|(taken, _)| taken == name) || tags.get(name).is_some();
+            |name: &str| pairs.iter().any(|(taken, ..)| taken == name) || tags.get(name).is_some();
         // `a b` and `a_b` are two tags, and must stay two labels: the legal one keeps its name.
         if name != key && taken(&name) {
             name = (2..)
@@ -468,28 +538,47 @@ pub(super) fn label_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(Strin
                 .find(|name| !taken(name))
                 .unwrap_or(name);
         }
-        pairs.push((name, value));
+        pairs.push((name, key, value));
     }
     pairs.sort();
     pairs
 }
 
-fn name_labels(tags: &TagSet, out: &Exposition) -> Named {
+fn page_pairs<'a>(tags: &'a TagSet, filter: &LabelFilter) -> Vec<(String, &'a str)> {
     // Those that Prometheus adds to the lines of histograms and summaries.
-    let mut pairs = label_pairs(tags, &["le", "quantile"]);
+    let mut pairs = named_pairs(tags, &["le", "quantile"]);
     // The extension always has it, and its dashboards select it.
-    if !pairs.iter().any(|(name, _)| name == "tls_version") {
-        pairs.push(("tls_version".to_owned(), ""));
+    if !pairs.iter().any(|(name, ..)| name == "tls_version") {
+        pairs.push(("tls_version".to_owned(), "tls_version", ""));
+        pairs.sort();
     }
-    pairs.sort();
-    let pairs: Vec<(&str, &str)> = pairs
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
+    pairs
+        .into_iter()
+        .filter(|(label, tag, _)| filter.keeps(tag, label))
+        .map(|(label, _, value)| (label, value))
+        .collect()
+}
+
+/// What Prometheus tells series of a metric apart by.
+pub(crate) fn identity(tags: &TagSet, filter: &LabelFilter) -> String {
+    identity_of(&page_pairs(tags, filter))
+}
+
+fn identity_of(pairs: &[(String, &str)]) -> String {
     let mut identity = String::new();
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         push_text_label(&mut identity, name, value);
     }
+    identity
+}
+
+fn name_labels(tags: &TagSet, options: &SeriesOptions, out: &Exposition) -> Named {
+    let pairs = page_pairs(tags, &options.labels);
+    let identity = identity_of(&pairs);
+    let pairs: Vec<(&str, &str)> = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
     Named {
         labels: out.labels(&pairs),
         identity,
@@ -511,7 +600,7 @@ fn label_name(tag: &str, reserved: &[&str]) -> String {
     name
 }
 
-/// The agent's own families: the process, and what was refused.
+/// The agent's own families: the process, what was refused, and what was too many.
 fn own_families(page: &Page<'_>) -> Vec<(String, Family)> {
     static PROCESS: OnceLock<ProcessCollector> = OnceLock::new();
     let mut families = Vec::new();
@@ -533,6 +622,11 @@ fn own_families(page: &Page<'_>) -> Vec<(String, Family)> {
         REFUSED,
         "Negative counter values, which the Prometheus output leaves out",
         page.refused,
+    );
+    own(
+        OVERFLOW,
+        "Series that the Prometheus output leaves out because there are too many",
+        page.overflow,
     );
     families
 }

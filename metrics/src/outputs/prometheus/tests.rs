@@ -73,6 +73,10 @@ impl Run {
             .unwrap()
     }
 
+    fn warnings(&mut self) -> Vec<String> {
+        self.collector.take_warnings()
+    }
+
     fn add(&mut self, metric: MetricId, tags: &[(&str, &str)], values: &[f64]) {
         let mut shard = Recorder::new(self.registry.clone(), false);
         let tags = self.tags.intern(tags);
@@ -490,7 +494,11 @@ fn whatever_the_tags_each_is_a_label_of_its_own() {
         let mut keys: Vec<&str> = keys.map(|bit| KEYS[bit]).collect();
         let pairs: Vec<_> = keys.iter().map(|&key| (key, key)).collect();
         let page = Exposition::new(PageFormat::Text);
-        let named = name_labels(&table.get(table.intern(&pairs)), &page);
+        let named = name_labels(
+            &table.get(table.intern(&pairs)),
+            &SeriesOptions::default(),
+            &page,
+        );
         let printed = String::from_utf8(named.labels.0).unwrap();
         // No value here has a quote or a comma.
         let labels: Vec<_> = printed
@@ -785,7 +793,7 @@ fn linger_is_auto_or_a_duration_or_nothing() {
 fn options_that_do_not_fit_are_named() {
     let unknown = |key: &str| {
         format!(
-            "schema: unknown key \"{key}\", the keys are namespace, subsystem, host, port, linger, trend and buckets"
+            "schema: unknown key \"{key}\", the keys are namespace, subsystem, host, port, linger, trend, buckets, labels, drop and max_series"
         )
     };
     let port =
@@ -967,6 +975,199 @@ fn histograms_are_asked_for_by_name_and_bounds_must_rise() {
         (
             "trend=native&buckets=1",
             "schema: buckets are those of classic histograms, which need trend=histogram or trend=both",
+        ),
+    ] {
+        assert_eq!(PrometheusOptions::parse(arg), Err(text.to_owned()));
+    }
+}
+
+// === Which series ===
+
+/// Series of each kind that differ in their `url` and `vu`.
+fn run_with_urls(arg: &str) -> Run {
+    let mut run = Run::asked(arg);
+    let kinds = [
+        ("my_counter", MetricKind::Counter),
+        ("my_gauge", MetricKind::Gauge),
+        ("my_rate", MetricKind::Rate),
+        ("my_trend", MetricKind::Trend),
+    ];
+    let metrics = kinds.map(|(name, kind)| run.metric(name, kind));
+    for (url, vu, values) in [
+        ("/1", "1", &[4.0, 0.0][..]),
+        ("/2", "1", &[8.0]),
+        ("/3", "2", &[2.0, 3.0]),
+        ("/1", "1", &[1.0]),
+    ] {
+        run.time += 1;
+        let tags = [("kind", "b"), ("url", url), ("vu", vu), ("a b", "c")];
+        metrics
+            .iter()
+            .for_each(|&metric| run.add(metric, &tags, values));
+    }
+    run
+}
+
+#[test]
+fn series_that_differ_in_dropped_labels_are_one() {
+    let expected = r#"# HELP my_counter my_counter k6 counter
+# TYPE my_counter counter
+my_counter{kind="b"} 18
+# HELP my_gauge my_gauge k6 gauge
+# TYPE my_gauge gauge
+my_gauge{kind="b"} 1
+# HELP my_rate my_rate k6 rate
+# TYPE my_rate histogram
+my_rate_bucket{kind="b",le="0"} 1
+my_rate_bucket{kind="b",le="+Inf"} 6
+my_rate_sum{kind="b"} 18
+my_rate_count{kind="b"} 6
+# HELP my_trend my_trend k6 trend
+# TYPE my_trend summary
+my_trend{kind="b",quantile="0.5"} 2
+my_trend{kind="b",quantile="0.9"} 8
+my_trend{kind="b",quantile="0.95"} 8
+my_trend{kind="b",quantile="1"} 8
+my_trend_sum{kind="b"} 18
+my_trend_count{kind="b"} 6
+# HELP my_trend_current my_trend_current k6 trend (current)
+# TYPE my_trend_current gauge
+my_trend_current{kind="b"} 1
+"#;
+    for arg in [
+        "labels=kind",
+        // A tag by its own name, and by that of its label.
+        "drop=url,vu,a b,tls_version",
+        "drop=url,vu,a_b,tls_version",
+        "labels=kind,url&drop=url",
+        // As in a list of outputs.
+        "labels=kind%2Curl&drop=url",
+    ] {
+        let mut run = run_with_urls(arg);
+        assert_eq!(run.page(arg), expected, "{arg}");
+        assert_eq!(run.warnings(), Vec::<String>::new());
+    }
+    let histogram = "labels=kind&trend=histogram&buckets=2";
+    let page = run_with_urls(histogram).page("");
+    let lines = "my_trend_histogram_bucket{kind=\"b\",le=\"2\"} 3\n\
+                 my_trend_histogram_bucket{kind=\"b\",le=\"+Inf\"} 6\n\
+                 my_trend_histogram_sum{kind=\"b\"} 18\n";
+    assert!(page.contains(lines), "{page}");
+}
+
+#[test]
+fn a_page_without_any_label_is_still_one() {
+    let mut run = Run::asked("labels=none");
+    run.add(builtin::HTTP_REQS, &[("url", "/a")], &[1.0]);
+    run.add(builtin::HTTP_REQ_DURATION, &[("url", "/a")], &[2.0]);
+    run.add(builtin::HTTP_REQS, &[("url", "/b")], &[1.0]);
+    let page = run.page("");
+    let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        lines,
+        [
+            "http_req_duration{quantile=\"0.5\"} 2",
+            "http_req_duration{quantile=\"0.9\"} 2",
+            "http_req_duration{quantile=\"0.95\"} 2",
+            "http_req_duration{quantile=\"1\"} 2",
+            "http_req_duration_sum 2",
+            "http_req_duration_count 1",
+            "http_req_duration_current 2",
+            "http_reqs 2",
+        ]
+    );
+}
+
+#[test]
+fn series_beyond_the_limit_are_counted_and_stay_in_the_summary() {
+    let mut run = Run::asked("max_series=3");
+    let url = |n: u32| format!("/{n}");
+    for n in 0..5 {
+        run.add(builtin::HTTP_REQS, &[("url", &url(n))], &[1.0]);
+    }
+    run.add(builtin::VUS, &[], &[1.0]);
+    // What has a place keeps it, and what has none is counted once.
+    for n in 0..5 {
+        run.add(builtin::HTTP_REQS, &[("url", &url(n))], &[10.0]);
+    }
+    let page = run.page("");
+    let expected = r#"# HELP http_reqs How many HTTP requests has k6 generated, in total
+# TYPE http_reqs counter
+http_reqs{tls_version="",url="/0"} 11
+http_reqs{tls_version="",url="/1"} 11
+http_reqs{tls_version="",url="/2"} 11
+# HELP volley_prometheus_overflow_series_total Series that the Prometheus output leaves out because there are too many
+# TYPE volley_prometheus_overflow_series_total counter
+volley_prometheus_overflow_series_total{metric="http_reqs"} 2
+volley_prometheus_overflow_series_total{metric="vus"} 1
+"#;
+    assert_eq!(page, expected);
+    let warnings = run.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with(
+            "the Prometheus output has as many series as it may have, 3 (max_series):"
+        ),
+        "{warnings:?}"
+    );
+    let snapshot = run.collector.snapshot(Duration::from_secs(1));
+    let total = snapshot
+        .metrics
+        .iter()
+        .find(|m| &*m.name == "http_reqs")
+        .expect("a metric");
+    assert!(
+        matches!(total.values, crate::Values::Counter { count, .. } if count == 55.0),
+        "{:?}",
+        total.values
+    );
+}
+
+#[test]
+fn series_that_share_a_place_are_not_too_many() {
+    let mut run = Run::asked("max_series=2&drop=url");
+    for n in 0..100 {
+        run.add(builtin::HTTP_REQS, &[("url", &n.to_string())], &[1.0]);
+        run.add(builtin::ITERATIONS, &[], &[1.0]);
+    }
+    assert_eq!(run.warnings(), Vec::<String>::new());
+    run.add(builtin::HTTP_REQS, &[("url", "7")], &[-1.0]);
+    let page = run.page("");
+    assert!(page.contains(&format!("{REFUSED}{{metric=\"http_reqs\"}} 1\n")));
+    assert!(page.contains("http_reqs{tls_version=\"\"} 100\n"), "{page}");
+    assert!(
+        page.contains("iterations{tls_version=\"\"} 100\n"),
+        "{page}"
+    );
+    assert!(!page.contains(OVERFLOW));
+}
+
+#[test]
+fn lists_of_labels_and_the_limit_are_checked() {
+    let options = |arg: &str| PrometheusOptions::parse(arg).unwrap().series;
+    assert_eq!(options("labels=&drop="), SeriesOptions::default());
+    assert_eq!(SeriesOptions::default().most, 100_000);
+    let found = options("Labels=a,b c&DROP=d&max_series=7");
+    let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
+    assert_eq!(found.labels.only, Some(list(&["a", "b c"])));
+    assert_eq!(found.labels.drop, list(&["d"]));
+    assert_eq!(found.most, 7);
+    for (arg, text) in [
+        (
+            "labels=a,,b",
+            "schema: labels \"a,,b\" is not a list of names such as url,vu",
+        ),
+        (
+            "drop=,",
+            "schema: drop \",\" is not a list of names such as url,vu",
+        ),
+        (
+            "max_series=0",
+            "schema: max_series \"0\" is not a whole number from 1 on",
+        ),
+        (
+            "max_series=many",
+            "schema: max_series \"many\" is not a whole number from 1 on",
         ),
     ] {
         assert_eq!(PrometheusOptions::parse(arg), Err(text.to_owned()));
