@@ -28,12 +28,24 @@ const BOUNDS: [f64; 16] = [
     5.0, 10.0,
 ];
 
+/// Which part of which test this instance runs.
+#[derive(Debug)]
+pub(crate) struct RunInfo {
+    /// Its part of the whole, `0:1/3`.
+    pub(crate) segment: String,
+    /// How many instances there are to be.
+    pub(crate) instances: usize,
+    /// What they run.
+    pub(crate) script_sha256: String,
+}
+
 /// What is known of the generator's own state.
 #[derive(Default)]
 pub(crate) struct Health {
     /// How late the workers' ticks were.
     pub(crate) loops: Lateness,
     scenarios: OnceLock<Vec<Arc<Progress>>>,
+    info: OnceLock<RunInfo>,
     /// When the load began.
     before: OnceLock<Pressure>,
 }
@@ -42,6 +54,11 @@ impl Health {
     /// Names the scenarios whose starts count.
     pub(crate) fn watch(&self, scenarios: Vec<Arc<Progress>>) {
         let _ = self.scenarios.set(scenarios);
+    }
+
+    /// Says what the run is.
+    pub(crate) fn describe(&self, info: RunInfo) {
+        let _ = self.info.set(info);
     }
 
     /// The load begins: what happened before does not count.
@@ -123,6 +140,22 @@ impl Health {
                 let labels = page.labels(&[("scenario", &scenario.name)]);
                 page.value(&labels, scenario.dropped() as f64);
             }
+        }
+        if let Some(info) = self.info.get()
+            && begin(
+                page,
+                "volley_run_info",
+                "Which part of which test this instance runs; always 1.",
+                FamilyKind::Gauge,
+            )
+        {
+            let labels = page.labels(&[
+                ("segment", &info.segment),
+                ("instances", &info.instances.to_string()),
+                ("script_sha256", &info.script_sha256),
+                ("version", env!("CARGO_PKG_VERSION")),
+            ]);
+            page.value(&labels, 1.0);
         }
         let now = Pressure::now();
         let values = [
@@ -304,6 +337,15 @@ mod tests {
         let health = Health::default();
         late(&health, &[(3, 0), (2, 30)]);
         health.loops.record(ms(1));
+        health.describe(RunInfo {
+            segment: "1/4:1/2".to_owned(),
+            instances: 4,
+            script_sha256: "5e1f".to_owned(),
+        });
+        let info = format!(
+            r#"volley_run_info{{segment="1/4:1/2",instances="4",script_sha256="5e1f",version="{}"}} 1"#,
+            env!("CARGO_PKG_VERSION")
+        );
         let page = |health: &Health, before: &str| {
             let mut page = Exposition::new(PageFormat::Text);
             if !before.is_empty() {
@@ -323,6 +365,8 @@ mod tests {
             "volley_worker_lag_seconds_sum 0.001",
             r#"volley_dropped_iterations_total{scenario="other"} 0"#,
             "# TYPE volley_cpu_wait_seconds_total counter",
+            "# TYPE volley_run_info gauge",
+            &info,
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

@@ -25,6 +25,7 @@ use crate::{
     display::{Display, Subject, print},
     executor::Progress,
     exit::{Failure, code},
+    health::RunInfo,
     logging::Level,
     measure::Measurements,
     memory, network,
@@ -286,6 +287,11 @@ impl<'a> Test<'a> {
         )
         .map_err(system)?;
         state.health.watch(progress.clone());
+        state.health.describe(RunInfo {
+            segment: resolved.tuple.segment().to_string(),
+            instances: resolved.tuple.instances(),
+            script_sha256: loaded.found.sha256.clone(),
+        });
 
         let timeout = |given: Option<crate::duration::GoDuration>| {
             given.map_or(60 * SECOND, |limit| limit.to_std())
