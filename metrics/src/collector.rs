@@ -120,7 +120,7 @@ struct KeptSeries {
     owners: FxHashMap<(MetricId, Box<str>), u32>,
     /// Those by key whose samples go to the sink of an owner.
     shared: FxHashMap<u64, u32>,
-    /// How many were too many, by metric.
+    /// How many were too many, by metric; each set of tags is one.
     overflow: FxHashMap<MetricId, u64>,
 }
 

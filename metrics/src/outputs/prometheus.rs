@@ -378,7 +378,8 @@ pub(crate) fn expose(
     families.sort_by(|(one, _), (two, _)| one.cmp(two));
 
     // About 200 bytes a line, and seven lines for a trend.
-    let mut out = Exposition::with_capacity(format, 4096 + page.series.len() * 1000);
+    let kept: usize = by_metric.iter().map(Vec::len).sum();
+    let mut out = Exposition::with_capacity(format, 4096 + kept * 1000);
     let mut labels: FxHashMap<TagSetId, Rc<Named>> = FxHashMap::default();
     let mut lines: FxHashMap<MetricId, Vec<Line<'_>>> = FxHashMap::default();
     for (name, family) in &families {
