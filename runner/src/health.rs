@@ -119,7 +119,7 @@ impl Health {
             )
         {
             for (scenario, late) in self.starts() {
-                histogram(page, &[("scenario", &scenario.name)], late);
+                histogram(page, Some(("scenario", &scenario.name)), late);
             }
         }
         if begin(
@@ -128,7 +128,7 @@ impl Health {
             "How late the event loops of the workers were for their ticks.",
             FamilyKind::Histogram,
         ) {
-            histogram(page, &[], &self.loops);
+            histogram(page, None, &self.loops);
         }
         if begin(
             page,
@@ -137,7 +137,7 @@ impl Health {
             FamilyKind::Counter,
         ) {
             for scenario in self.scenarios.get().into_iter().flatten() {
-                let labels = page.labels(&[("scenario", &scenario.name)]);
+                let labels = page.labels([("scenario", &*scenario.name)]);
                 page.value(&labels, scenario.dropped() as f64);
             }
         }
@@ -149,8 +149,8 @@ impl Health {
                 FamilyKind::Gauge,
             )
         {
-            let labels = page.labels(&[
-                ("segment", &info.segment),
+            let labels = page.labels([
+                ("segment", &*info.segment),
                 ("instances", &info.instances.to_string()),
                 ("script_sha256", &info.script_sha256),
                 ("version", env!("CARGO_PKG_VERSION")),
@@ -179,7 +179,7 @@ impl Health {
             if let Some(value) = value
                 && begin(page, name, help, FamilyKind::Counter)
             {
-                let none = page.labels(&[]);
+                let none = page.labels([]);
                 page.value(&none, value);
             }
         }
@@ -202,7 +202,7 @@ fn begin(page: &mut Exposition, name: &str, help: &str, kind: FamilyKind) -> boo
     is_free
 }
 
-fn histogram(page: &mut Exposition, labels: &[(&str, &str)], times: &Lateness) {
+fn histogram(page: &mut Exposition, labels: Option<(&str, &str)>, times: &Lateness) {
     static PRINTED: LazyLock<Bounds> = LazyLock::new(|| Bounds::new(BOUNDS));
     // Asked first, so that no bucket is ahead of the count.
     let below = BOUNDS.map(|bound| times.at_most(Duration::from_secs_f64(bound)));

@@ -93,8 +93,11 @@ impl Bounds {
 }
 
 /// Labels in the form of the page that made them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels(pub(super) Vec<u8>);
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    pub(super) text: String,
+    protobuf: Vec<u8>,
+}
 
 #[derive(Debug)]
 enum Page {
@@ -166,26 +169,27 @@ impl Exposition {
 
     /// Labels by name and value, each name once. Prometheus takes those without a value for
     /// absent; the text shows them.
-    pub fn labels(&self, pairs: &[(&str, &str)]) -> Labels {
+    pub fn labels<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        let mut labels = Labels::default();
         match &self.page {
             Page::Text(_) => {
-                let mut text = String::new();
                 for (name, value) in pairs {
-                    push_text_label(&mut text, name, value);
+                    push_text_label(&mut labels.text, name, value);
                 }
-                Labels(text.into_bytes())
             }
             Page::Protobuf(..) => {
-                let mut labels = Message::default();
-                for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-                    labels.message(1, |label| {
+                let mut message = Message::default();
+                let pairs = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+                for (name, value) in pairs {
+                    message.message(1, |label| {
                         label.bytes(1, name.as_bytes());
                         label.bytes(2, value.as_bytes());
                     });
                 }
-                Labels(labels.0)
+                labels.protobuf = message.0;
             }
         }
+        labels
     }
 
     /// A series of a counter or a gauge.
@@ -315,7 +319,7 @@ fn push_metric(
     build: impl FnOnce(&mut Message),
 ) {
     family.message(4, |metric| {
-        metric.0.extend(&labels.0);
+        metric.0.extend(&labels.protobuf);
         metric.message(field, build);
     });
 }
@@ -328,18 +332,15 @@ fn push_line(
     last: Option<(&str, &str)>,
     value: f64,
 ) {
-    // Written by this page as text.
-    let labels = std::str::from_utf8(&labels.0).unwrap_or_default();
-    out.extend([name, suffix]);
-    if !labels.is_empty() || last.is_some() {
-        out.extend(["{", labels]);
-        if let Some((name, value)) = last {
+    let labels = labels.text.as_str();
+    match last {
+        Some((last, at)) => {
             let comma = if labels.is_empty() { "" } else { "," };
-            out.extend([comma, name, "=\"", value, "\""]);
+            out.extend([name, suffix, "{", labels, comma, last, "=\"", at, "\"} "]);
         }
-        out.push('}');
+        None if labels.is_empty() => out.extend([name, suffix, " "]),
+        None => out.extend([name, suffix, "{", labels, "} "]),
     }
-    out.push(' ');
     push_exposition_number(out, value);
     out.push('\n');
 }
@@ -348,13 +349,20 @@ fn push_line(
 pub(super) fn push_text_label(out: &mut String, name: &str, value: &str) {
     out.push_str(if out.is_empty() { "" } else { "," });
     out.extend([name, "=\""]);
-    for character in value.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
+    if value
+        .bytes()
+        .any(|byte| matches!(byte, b'\\' | b'"' | b'\n'))
+    {
+        for character in value.chars() {
+            match character {
+                '\\' => out.push_str("\\\\"),
+                '"' => out.push_str("\\\""),
+                '\n' => out.push_str("\\n"),
+                other => out.push(other),
+            }
         }
+    } else {
+        out.push_str(value);
     }
     out.push('"');
 }

@@ -392,7 +392,7 @@ pub(crate) fn expose(
             Family::Own(help, counts) => {
                 out.family(name, help, FamilyKind::Counter);
                 for (metric, count) in counts {
-                    let labels = out.labels(&[("metric", metric)]);
+                    let labels = out.labels([("metric", &**metric)]);
                     out.value(&labels, *count as f64);
                 }
                 continue;
@@ -575,14 +575,9 @@ fn identity_of(pairs: &[(String, &str)]) -> String {
 
 fn name_labels(tags: &TagSet, options: &SeriesOptions, out: &Exposition) -> Named {
     let pairs = page_pairs(tags, &options.labels);
-    let identity = identity_of(&pairs);
-    let pairs: Vec<(&str, &str)> = pairs
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     Named {
-        labels: out.labels(&pairs),
-        identity,
+        labels: out.labels(pairs.iter().map(|(name, value)| (name.as_str(), *value))),
+        identity: identity_of(&pairs),
     }
 }
 
@@ -640,7 +635,7 @@ fn push_process(out: &mut Exposition, family: &MetricFamily) {
         _ => FamilyKind::Gauge,
     };
     out.family(family.name(), family.help(), kind);
-    let none = out.labels(&[]);
+    let none = out.labels([]);
     for metric in family.get_metric() {
         let value = match kind {
             FamilyKind::Counter => metric.get_counter().get_value(),

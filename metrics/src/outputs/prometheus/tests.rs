@@ -499,7 +499,7 @@ fn whatever_the_tags_each_is_a_label_of_its_own() {
             &SeriesOptions::default(),
             &page,
         );
-        let printed = String::from_utf8(named.labels.0).unwrap();
+        let printed = named.labels.text;
         // No value here has a quote or a comma.
         let labels: Vec<_> = printed
             .split(',')
