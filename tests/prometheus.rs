@@ -252,6 +252,63 @@ fn queries() -> BTreeMap<&'static str, Vec<&'static str>> {
     queries
 }
 
+#[test]
+fn the_documentation_has_every_setting() {
+    let folder = Folder::with("script.js", "export default () => {};");
+    let finished = Launch::volley(folder.path())
+        .words("run script.js --out prometheus=nonsense=1")
+        .run()
+        .expect(255);
+    let error = finished.error().msg;
+    let (_, keys) = error.split_once("the keys are ").expect("a list");
+    let keys: Vec<&str> = keys
+        .split(", ")
+        .flat_map(|key| key.split(" and "))
+        .collect();
+    let page = include_str!("../docs/prometheus.md");
+    let (_, table) = page
+        .split_once("| key | meaning | default |")
+        .expect("a table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let documented: Vec<&str> = rows
+        .flat_map(|names| names.split(", "))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    assert_eq!(documented, keys);
+    // The bounds, as a page has them.
+    folder.write(
+        "script.js",
+        "import { Trend } from 'k6/metrics';
+        const own = new Trend('own');
+        export default function () { own.add(1); }",
+    );
+    let agent = Agent::start(
+        &folder,
+        free_port(),
+        "&trend=histogram",
+        "script.js --linger",
+    );
+    let bounds = until("the bounds", || {
+        let page = request(agent.port, "GET", "/metrics", None, LIMIT)
+            .ok()?
+            .body;
+        let lines = page.lines();
+        let lines = lines.filter(|line| line.starts_with("k6_own_histogram_bucket"));
+        let bounds = lines.filter_map(|line| Some(line.split_once("le=\"")?.1.split_once('"')?.0));
+        let bounds: Vec<String> = bounds.map(str::to_owned).collect();
+        (!bounds.is_empty()).then_some(bounds)
+    });
+    let (last, bounds) = bounds.split_last().expect("bounds");
+    assert_eq!(last, "+Inf");
+    assert!(
+        table.contains(&format!("`{}`", bounds.join(","))),
+        "{bounds:?}"
+    );
+}
+
 const STEADY: &str = "import http from 'k6/http';
 import { check } from 'k6';
 export const options = { scenarios: { steady: {

@@ -241,6 +241,11 @@ impl<'a> Test<'a> {
             .collect();
         control.direct(scenarios.iter().cloned().zip(progress.clone()).collect());
 
+        state.health.describe(RunInfo {
+            segment: resolved.tuple.segment().to_string(),
+            instances: resolved.tuple.instances(),
+            script_sha256: loaded.found.sha256.clone(),
+        });
         let series = wanted.series();
         let full = args.runtime.summary_mode == SummaryMode::Full;
         let collector = collector(&loaded, thresholds, submetrics, series, full);
@@ -287,11 +292,6 @@ impl<'a> Test<'a> {
         )
         .map_err(system)?;
         state.health.watch(progress.clone());
-        state.health.describe(RunInfo {
-            segment: resolved.tuple.segment().to_string(),
-            instances: resolved.tuple.instances(),
-            script_sha256: loaded.found.sha256.clone(),
-        });
 
         let timeout = |given: Option<crate::duration::GoDuration>| {
             given.map_or(60 * SECOND, |limit| limit.to_std())
