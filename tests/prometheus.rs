@@ -356,15 +356,16 @@ fn every_query_of_the_documentation_returns_data() {
     };
     check("", &classic);
     check("native", &native);
+    // For a moment a scrape may fail on a busy machine; one that is lost stays so.
+    let nobody_is_lost = |prometheus: &Prometheus| {
+        for query in &queries["lost"] {
+            let none = || prometheus.values(query).is_empty().then_some(());
+            until(&format!("nothing from {query}"), none);
+        }
+    };
     for prometheus in [&classic, &native] {
         prometheus.until("count(volley_run_info)", RUNNERS as f64);
-        for query in &queries["lost"] {
-            assert_eq!(
-                prometheus.values(query),
-                [0.0; 0],
-                "nobody is lost: {query}"
-            );
-        }
+        nobody_is_lost(prometheus);
     }
     // Another test at the same time, which is complete.
     let arguments = format!("other.js {run}");
@@ -375,7 +376,7 @@ fn every_query_of_the_documentation_returns_data() {
         &arguments,
     ));
     check("overflow", &classic);
-    assert_eq!(classic.values(queries["lost"][0]), [0.0; 0]);
+    nobody_is_lost(&classic);
     drop(agents.remove(1));
     check("lost", &classic);
     check("lost", &native);
