@@ -11,11 +11,14 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     Batch, Breakdown, Definitions, MetricId, MetricKind, MetricSnapshot, Registry, Snapshot,
-    TagSetId, TagTable, ThresholdResult, Thresholds, ValueType,
+    TagSet, TagSetId, TagTable, ThresholdResult, Thresholds, ValueType,
     breakdown::Parts,
     builtin,
     groups::GroupTree,
-    outputs::prometheus::{self, PrometheusOptions},
+    outputs::{
+        exposition::{Exposition, PageFormat},
+        prometheus::{self, PrometheusOptions, SeriesOptions},
+    },
     recorder::{Delta, SeriesDelta, series_key},
     series::{SeriesSink, slice_of},
     sink::Sink,
@@ -34,8 +37,8 @@ pub struct CollectorConfig {
     pub tags: Arc<TagTable>,
     /// What to judge; validated already.
     pub thresholds: Thresholds,
-    /// Whether to keep a sink for each series, which [`Collector::expose`] needs.
-    pub series: bool,
+    /// Which series to keep a sink for, which [`Collector::expose`] needs; `None` for none.
+    pub series: Option<SeriesOptions>,
     /// Whether to keep sinks for each scenario and each group, which [`Collector::breakdown`] needs.
     pub breakdown: bool,
     /// Sub-metrics that exist without a threshold, `http_req_duration{expected_response:true}`.
@@ -66,7 +69,7 @@ pub struct Collector {
     parts: Option<Parts>,
     index: FxHashMap<u64, u32>,
     series: Vec<Series>,
-    keep_series: bool,
+    kept: Option<KeptSeries>,
     slice: i64,
     warn_at: usize,
     /// Counter values that Prometheus cannot take, by metric.
@@ -100,10 +103,74 @@ struct Slot {
 pub(crate) struct Series {
     pub(crate) metric: MetricId,
     pub(crate) tags: TagSetId,
+    /// What Prometheus will be told; `None` for nothing, or when another series has it.
     pub(crate) sink: Option<SeriesSink>,
     entry: u32,
     submetrics: Box<[u32]>,
     check: Option<u32>,
+}
+
+/// Which series are kept for Prometheus.
+#[derive(Debug)]
+struct KeptSeries {
+    options: SeriesOptions,
+    /// How many have a sink of their own.
+    count: usize,
+    /// Those by metric and labels, where not every tag is a label.
+    owners: FxHashMap<(MetricId, Box<str>), u32>,
+    /// Those by key whose samples go to the sink of an owner.
+    shared: FxHashMap<u64, u32>,
+    /// How many were too many, by metric; each set of tags is one.
+    overflow: FxHashMap<MetricId, u64>,
+}
+
+impl KeptSeries {
+    fn new(options: SeriesOptions) -> Self {
+        Self {
+            options,
+            count: 0,
+            owners: FxHashMap::default(),
+            shared: FxHashMap::default(),
+            overflow: FxHashMap::default(),
+        }
+    }
+
+    /// Finds the place of a new series, which will be at `position`.
+    fn place(
+        &mut self,
+        metric: MetricId,
+        (tags_id, tags): (TagSetId, &TagSet),
+        delta: &Delta,
+        position: u32,
+        warnings: &mut Vec<String>,
+    ) -> Option<SeriesSink> {
+        let filter = &self.options.labels;
+        let identity =
+            (!filter.keeps_all()).then(|| (metric, prometheus::identity(tags, filter).into()));
+        if let Some(&owner) = identity.as_ref().and_then(|key| self.owners.get(key)) {
+            self.shared.insert(series_key(metric, tags_id), owner);
+            return None;
+        }
+        if self.count == self.options.most {
+            if self.overflow.is_empty() {
+                warnings.push(format!(
+                    "the Prometheus output has as many series as it may have, {} (max_series): further ones are left \
+                     out of its page and counted in {}; thresholds, the summary and other outputs have them. Tags \
+                     with many values can be left out of the page, for example with drop=url, or grouped with the \
+                     name tag",
+                    self.count,
+                    prometheus::OVERFLOW
+                ));
+            }
+            *self.overflow.entry(metric).or_default() += 1;
+            return None;
+        }
+        self.count += 1;
+        if let Some(key) = identity {
+            self.owners.insert(key, position);
+        }
+        Some(SeriesSink::new(delta, &self.options.trends))
+    }
 }
 
 impl Collector {
@@ -133,7 +200,7 @@ impl Collector {
             parts: breakdown.then(Parts::default),
             index: FxHashMap::default(),
             series: Vec::new(),
-            keep_series: series,
+            kept: series.map(KeptSeries::new),
             slice: i64::MIN,
             warn_at: SERIES_LIMIT,
             refused: FxHashMap::default(),
@@ -164,6 +231,11 @@ impl Collector {
         }
         for delta in batch.deltas.iter() {
             self.fold_series(delta);
+        }
+        if let Some(kept) = &self.kept
+            && !kept.shared.is_empty()
+        {
+            self.fold_shared(batch);
         }
     }
 
@@ -228,17 +300,25 @@ impl Collector {
         })
     }
 
-    /// The state as Prometheus scrapes it (text format 0.0.4). Without series in the
-    /// [`CollectorConfig`] only the process's own metrics.
-    pub fn expose(&self, options: &PrometheusOptions, now_unix_ns: i64) -> String {
+    /// The state as Prometheus scrapes it. Without series in the [`CollectorConfig`] only the
+    /// process's own metrics.
+    pub fn expose(
+        &self,
+        options: &PrometheusOptions,
+        format: PageFormat,
+        now_unix_ns: i64,
+    ) -> Exposition {
+        let (kept, none) = (self.kept.as_ref(), FxHashMap::default());
         let page = prometheus::Page {
             registry: &self.registry,
             tags: &self.tags,
             series: &self.series,
+            options: kept.map_or(&options.series, |kept| &kept.options),
             refused: &self.refused,
+            overflow: kept.map_or(&none, |kept| &kept.overflow),
             slice: slice_of(now_unix_ns),
         };
-        prometheus::expose(options, &page)
+        prometheus::expose(options, &page, format)
     }
 
     /// What the user should be told since the last call.
@@ -271,17 +351,46 @@ impl Collector {
         if let &Delta::Counter { negatives, .. } = delta
             && negatives > 0
         {
-            let refused = self.refused.entry(*metric).or_default();
-            if *refused == 0 {
-                self.warnings.push(format!(
-                    "the counter '{}' got a negative value, which a Prometheus counter cannot take: such values are \
-                     left out of the Prometheus output and counted in {}",
-                    self.registry.info(*metric).name,
-                    prometheus::REFUSED
-                ));
-            }
-            *refused += u64::from(negatives);
+            self.refuse(*metric, negatives);
         }
+    }
+
+    /// Adds the deltas of series that have no sink of their own to those that they share. A pass
+    /// of its own, so that it costs nothing where there are none.
+    #[cold]
+    fn fold_shared(&mut self, batch: &Batch) {
+        for SeriesDelta {
+            metric,
+            tags,
+            delta,
+        } in batch.deltas.iter()
+        {
+            let shared = self.kept.as_ref().map(|kept| &kept.shared);
+            let owner = shared.and_then(|shared| shared.get(&series_key(*metric, *tags)));
+            let series = owner.and_then(|&owner| self.series.get_mut(owner as usize));
+            if let Some(sink) = series.and_then(|series| series.sink.as_mut()) {
+                sink.fold(delta, self.slice);
+                if let &Delta::Counter { negatives, .. } = delta
+                    && negatives > 0
+                {
+                    self.refuse(*metric, negatives);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, metric: MetricId, negatives: u32) {
+        let refused = self.refused.entry(metric).or_default();
+        if *refused == 0 {
+            self.warnings.push(format!(
+                "the counter '{}' got a negative value, which a Prometheus counter cannot take: such values are left \
+                 out of the Prometheus output and counted in {}",
+                self.registry.info(metric).name,
+                prometheus::REFUSED
+            ));
+        }
+        *refused += u64::from(negatives);
     }
 
     #[cold]
@@ -317,7 +426,16 @@ impl Collector {
             .map(|name| self.groups.check(group, name));
 
         let position = u32::try_from(self.series.len()).expect("fewer than 2^32 series");
-        let sink = self.keep_series.then(|| SeriesSink::new(delta));
+        let sink = match &mut self.kept {
+            Some(kept) => kept.place(
+                *metric,
+                (*tags_id, &tags),
+                delta,
+                position,
+                &mut self.warnings,
+            ),
+            None => None,
+        };
         self.series.push(Series {
             metric: *metric,
             tags: *tags_id,

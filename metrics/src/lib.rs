@@ -24,10 +24,12 @@ mod thresholds;
 pub use collector::{Collector, CollectorConfig, Verdict};
 pub use outputs::{
     Output, OutputContext, OutputLog, Severity,
-    prometheus::{Linger, PrometheusOptions},
+    exposition::{Bounds, Exposition, FamilyKind, Labels, PageFormat},
+    prometheus::{Linger, PrometheusOptions, SeriesOptions},
 };
 pub use recorder::{Batch, Metadata, Recorder, Sample};
 pub use registry::{MetricId, MetricInfo, MetricKind, RegisterError, Registry, ValueType, builtin};
+pub use series::TrendForms;
 pub use sink::TrendSink;
 pub use snapshot::{
     Breakdown, Check, Group, MetricSnapshot, Part, Snapshot, ThresholdResult, Values,

@@ -6,9 +6,15 @@
 //! 64 values, then a histogram with a relative error of at most 1.6 %; a slice that is
 //! past is packed to a few bytes for each bucket. A busy series with latencies over two
 //! orders of magnitude stays below 4 KB, and one that has been silent for ten minutes
-//! holds no window at all.
+//! holds no window at all. The buckets of a histogram are kept only where they are asked for.
 
-use crate::{histogram::Histogram, recorder::Delta};
+use std::sync::Arc;
+
+use crate::{
+    histogram::Histogram,
+    outputs::{exposition::Bounds, native::NativeHistogram},
+    recorder::Delta,
+};
 
 /// The width of a slice of the window, in nanoseconds.
 const SLICE: i64 = 120 * 1_000_000_000;
@@ -20,6 +26,22 @@ const EXACT: usize = 64;
 /// Which slice of time an instant falls into.
 pub(crate) fn slice_of(unix_ns: i64) -> i64 {
     unix_ns.div_euclid(SLICE)
+}
+
+/// What is kept of a trend beside its totals and its window.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrendForms {
+    /// The upper bounds of the buckets of a classic histogram.
+    pub classic: Option<Arc<Bounds>>,
+    /// A native histogram.
+    pub native: bool,
+}
+
+impl TrendForms {
+    /// Whether there is a histogram of either kind.
+    pub(crate) fn any(&self) -> bool {
+        self.classic.is_some() || self.native
+    }
 }
 
 /// The state of one series.
@@ -39,10 +61,12 @@ pub(crate) enum SeriesSink {
         sum: f64,
     },
     Trend(Box<TrendSeries>),
+    /// A trend with histograms.
+    Distribution(Box<TrendSeries>, Box<Histograms>),
 }
 
 impl SeriesSink {
-    pub(crate) fn new(delta: &Delta) -> Self {
+    pub(crate) fn new(delta: &Delta, forms: &TrendForms) -> Self {
         match delta {
             Delta::Counter { .. } => SeriesSink::Counter { raised: 0.0 },
             Delta::Gauge { .. } => SeriesSink::Gauge {
@@ -54,11 +78,16 @@ impl SeriesSink {
                 total: 0,
                 sum: 0.0,
             },
+            Delta::Trend { .. } if forms.any() => {
+                SeriesSink::Distribution(Box::default(), Box::new(Histograms::new(forms)))
+            }
             Delta::Trend { .. } => SeriesSink::Trend(Box::default()),
         }
     }
 
     /// Adds what came in; `slice` is the present one.
+    // What an arm calls is called last, so that none of them needs a frame on the stack.
+    #[inline(never)]
     pub(crate) fn fold(&mut self, delta: &Delta, slice: i64) {
         match (self, delta) {
             (SeriesSink::Counter { raised }, Delta::Counter { raised: more, .. }) => {
@@ -91,6 +120,9 @@ impl SeriesSink {
             }
             (SeriesSink::Trend(trend), Delta::Trend { values, time }) => {
                 trend.add(values, *time, slice);
+            }
+            (SeriesSink::Distribution(trend, histograms), Delta::Trend { values, time }) => {
+                histograms.add(values, trend, *time, slice);
             }
             _ => debug_assert!(false, "a delta of another kind than its series"),
         }
@@ -126,14 +158,89 @@ impl SeriesSink {
                 *sum += more;
             }
             (SeriesSink::Trend(trend), SeriesSink::Trend(more)) => trend.merge(more),
+            (
+                SeriesSink::Distribution(trend, histograms),
+                SeriesSink::Distribution(more, others),
+            ) => {
+                trend.merge(more);
+                histograms.merge(others);
+            }
             _ => debug_assert!(false, "series of one metric are of one kind"),
         }
     }
 
     /// Frees what the window no longer needs.
     pub(crate) fn sweep(&mut self, slice: i64) {
-        if let SeriesSink::Trend(trend) = self {
-            trend.sweep(slice);
+        match self {
+            SeriesSink::Trend(trend) | SeriesSink::Distribution(trend, _) => trend.sweep(slice),
+            SeriesSink::Counter { .. } | SeriesSink::Gauge { .. } | SeriesSink::Rate { .. } => {}
+        }
+    }
+}
+
+/// The histograms of a trend, which are cumulative over the run.
+#[derive(Debug, Clone)]
+pub(crate) struct Histograms {
+    pub(crate) classic: Option<Classic>,
+    pub(crate) native: Option<NativeHistogram>,
+}
+
+/// Buckets with the same bounds for all series.
+#[derive(Debug, Clone)]
+pub(crate) struct Classic {
+    pub(crate) bounds: Arc<Bounds>,
+    /// One count for each bucket; the last is of what lies above all bounds.
+    counts: Box<[u64]>,
+}
+
+impl Classic {
+    /// For each bound, how many values are not above it.
+    pub(crate) fn below(&self) -> Vec<u64> {
+        let mut below = 0;
+        let counts = self.counts.iter().take(self.bounds.len());
+        counts
+            .map(|count| {
+                below += count;
+                below
+            })
+            .collect()
+    }
+}
+
+impl Histograms {
+    fn new(forms: &TrendForms) -> Self {
+        let classic = forms.classic.as_ref().map(|bounds| Classic {
+            bounds: bounds.clone(),
+            counts: vec![0; bounds.len() + 1].into(),
+        });
+        Self {
+            classic,
+            native: forms.native.then(NativeHistogram::default),
+        }
+    }
+
+    /// Adds values to the histograms and to their trend.
+    #[inline(never)]
+    fn add(&mut self, values: &[f64], trend: &mut TrendSeries, time: i64, slice: i64) {
+        trend.add(values, time, slice);
+        if let Some(classic) = &mut self.classic {
+            for &value in values {
+                classic.counts[classic.bounds.position(value)] += 1;
+            }
+        }
+        if let Some(native) = &mut self.native {
+            values.iter().for_each(|&value| native.add(value));
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if let (Some(mine), Some(theirs)) = (&mut self.classic, &other.classic) {
+            for (mine, theirs) in mine.counts.iter_mut().zip(&theirs.counts) {
+                *mine += theirs;
+            }
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.native, &other.native) {
+            mine.merge(theirs);
         }
     }
 }
@@ -407,5 +514,30 @@ mod tests {
         };
         assert_eq!((merged.count, merged.sum, merged.last), (3, 33.0, 2.0));
         assert_eq!(merged.quantiles(SHARES, 3), [2.0, 30.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn histograms_take_memory_only_where_they_are_asked_for() {
+        let delta = Delta::Trend {
+            values: vec![1.0, 7.0],
+            time: 0,
+        };
+        let plain = SeriesSink::new(&delta, &TrendForms::default());
+        assert!(matches!(plain, SeriesSink::Trend(_)));
+        // As the largest of the others has it: three numbers and which of them it is.
+        assert_eq!(size_of::<SeriesSink>(), 32);
+        let forms = TrendForms {
+            classic: Some(Arc::new(Bounds::new([1.0, 5.0]))),
+            native: false,
+        };
+        let mut asked = SeriesSink::new(&delta, &forms);
+        asked.fold(&delta, 0);
+        let SeriesSink::Distribution(trend, histograms) = asked else {
+            panic!("with a histogram")
+        };
+        assert_eq!(trend.count, 2);
+        assert!(histograms.native.is_none());
+        let classic = histograms.classic.expect("a classic one");
+        assert_eq!((classic.below(), classic.counts.len()), (vec![1, 1], 3));
     }
 }

@@ -6,11 +6,12 @@
 //! in one line. k6's own metrics are untouched.
 
 use std::{
-    fmt::Write as _,
     fs,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
+
+use volley_metrics::{Bounds, Exposition, FamilyKind};
 
 use crate::{cgroup, executor::Progress, lateness::Lateness};
 
@@ -27,12 +28,24 @@ const BOUNDS: [f64; 16] = [
     5.0, 10.0,
 ];
 
+/// Which part of which test this instance runs.
+#[derive(Debug)]
+pub(crate) struct RunInfo {
+    /// Its part of the whole, `0:1/3`.
+    pub(crate) segment: String,
+    /// How many instances there are to be.
+    pub(crate) instances: usize,
+    /// What they run.
+    pub(crate) script_sha256: String,
+}
+
 /// What is known of the generator's own state.
 #[derive(Default)]
 pub(crate) struct Health {
     /// How late the workers' ticks were.
     pub(crate) loops: Lateness,
     scenarios: OnceLock<Vec<Arc<Progress>>>,
+    info: OnceLock<RunInfo>,
     /// When the load began.
     before: OnceLock<Pressure>,
 }
@@ -41,6 +54,11 @@ impl Health {
     /// Names the scenarios whose starts count.
     pub(crate) fn watch(&self, scenarios: Vec<Arc<Progress>>) {
         let _ = self.scenarios.set(scenarios);
+    }
+
+    /// Says what the run is.
+    pub(crate) fn describe(&self, info: RunInfo) {
+        let _ = self.info.set(info);
     }
 
     /// The load begins: what happened before does not count.
@@ -90,45 +108,54 @@ impl Health {
         (!signs.is_empty()).then_some(verdict)
     }
 
-    /// The families in Prometheus's text format, without those that the page has already.
-    pub(crate) fn exposition(&self, page: &str) -> String {
-        let mut text = String::new();
-        let free = |name: &str| !page.contains(&format!("# TYPE {name} "));
-        let name = "volley_start_lateness_seconds";
-        if free(name) && self.starts().next().is_some() {
-            head(
-                &mut text,
-                name,
+    /// Adds the families to a page for Prometheus, without those that it has already.
+    pub(crate) fn expose(&self, page: &mut Exposition) {
+        if self.starts().next().is_some()
+            && begin(
+                page,
+                "volley_start_lateness_seconds",
                 "Time between the scheduled and the actual start of iterations.",
-                "histogram",
-            );
+                FamilyKind::Histogram,
+            )
+        {
             for (scenario, late) in self.starts() {
-                let label = format!("scenario=\"{}\"", escaped(&scenario.name));
-                histogram(&mut text, name, &label, late);
+                histogram(page, Some(("scenario", &scenario.name)), late);
             }
         }
-        let name = "volley_worker_lag_seconds";
-        if free(name) {
-            head(
-                &mut text,
-                name,
-                "How late the event loops of the workers were for their ticks.",
-                "histogram",
-            );
-            histogram(&mut text, name, "", &self.loops);
+        if begin(
+            page,
+            "volley_worker_lag_seconds",
+            "How late the event loops of the workers were for their ticks.",
+            FamilyKind::Histogram,
+        ) {
+            histogram(page, None, &self.loops);
         }
-        let name = "volley_dropped_iterations_total";
-        if free(name) {
-            head(
-                &mut text,
-                name,
-                "Iterations that were due and could not be started.",
-                "counter",
-            );
+        if begin(
+            page,
+            "volley_dropped_iterations_total",
+            "Iterations that were due and could not be started.",
+            FamilyKind::Counter,
+        ) {
             for scenario in self.scenarios.get().into_iter().flatten() {
-                let (label, count) = (escaped(&scenario.name), scenario.dropped());
-                let _ = writeln!(text, "{name}{{scenario=\"{label}\"}} {count}");
+                let labels = page.labels([("scenario", &*scenario.name)]);
+                page.value(&labels, scenario.dropped() as f64);
             }
+        }
+        if let Some(info) = self.info.get()
+            && begin(
+                page,
+                "volley_run_info",
+                "Which part of which test this instance runs; always 1.",
+                FamilyKind::Gauge,
+            )
+        {
+            let labels = page.labels([
+                ("segment", &*info.segment),
+                ("instances", &info.instances.to_string()),
+                ("script_sha256", &info.script_sha256),
+                ("version", env!("CARGO_PKG_VERSION")),
+            ]);
+            page.value(&labels, 1.0);
         }
         let now = Pressure::now();
         let values = [
@@ -149,12 +176,13 @@ impl Health {
             ),
         ];
         for (name, help, value) in values {
-            if let Some(value) = value.filter(|_| free(name)) {
-                head(&mut text, name, help, "counter");
-                let _ = writeln!(text, "{name} {value}");
+            if let Some(value) = value
+                && begin(page, name, help, FamilyKind::Counter)
+            {
+                let none = page.labels([]);
+                page.value(&none, value);
             }
         }
-        text
     }
 }
 
@@ -165,39 +193,22 @@ fn too_many(late: &Lateness, limit: Duration) -> bool {
     over >= FEW && over * 100 > all
 }
 
-fn head(text: &mut String, name: &str, help: &str, kind: &str) {
-    // Writing to a String cannot fail.
-    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-}
-
-fn histogram(text: &mut String, name: &str, label: &str, times: &Lateness) {
-    let comma = if label.is_empty() { "" } else { "," };
-    let braces = match label {
-        "" => String::new(),
-        label => format!("{{{label}}}"),
-    };
-    // Asked first, so that no bucket is ahead of the count.
-    let below: Vec<u64> = BOUNDS
-        .iter()
-        .map(|bound| times.at_most(Duration::from_secs_f64(*bound)))
-        .collect();
-    let count = times.count();
-    for (bound, below) in BOUNDS.iter().zip(below) {
-        let _ = writeln!(
-            text,
-            "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {below}"
-        );
+/// Begins a family, unless the page has one of that name: a script's own metric keeps it.
+fn begin(page: &mut Exposition, name: &str, help: &str, kind: FamilyKind) -> bool {
+    let is_free = !page.has(name);
+    if is_free {
+        page.family(name, help, kind);
     }
-    let _ = writeln!(text, "{name}_bucket{{{label}{comma}le=\"+Inf\"}} {count}");
-    let _ = writeln!(text, "{name}_sum{braces} {}", times.sum().as_secs_f64());
-    let _ = writeln!(text, "{name}_count{braces} {count}");
+    is_free
 }
 
-/// A label's value as the format wants it.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+fn histogram(page: &mut Exposition, labels: Option<(&str, &str)>, times: &Lateness) {
+    static PRINTED: LazyLock<Bounds> = LazyLock::new(|| Bounds::new(BOUNDS));
+    // Asked first, so that no bucket is ahead of the count.
+    let below = BOUNDS.map(|bound| times.at_most(Duration::from_secs_f64(bound)));
+    let labels = page.labels(labels);
+    let (sum, count) = (times.sum().as_secs_f64(), times.count());
+    page.histogram(&labels, &PRINTED, &below, sum, count);
 }
 
 /// `41 ms`, `1.3 s`
@@ -275,6 +286,8 @@ fn waited() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use volley_metrics::PageFormat;
+
     use super::*;
 
     fn ms(n: u64) -> Duration {
@@ -324,7 +337,24 @@ mod tests {
         let health = Health::default();
         late(&health, &[(3, 0), (2, 30)]);
         health.loops.record(ms(1));
-        let page = health.exposition("");
+        health.describe(RunInfo {
+            segment: "1/4:1/2".to_owned(),
+            instances: 4,
+            script_sha256: "5e1f".to_owned(),
+        });
+        let info = format!(
+            r#"volley_run_info{{segment="1/4:1/2",instances="4",script_sha256="5e1f",version="{}"}} 1"#,
+            env!("CARGO_PKG_VERSION")
+        );
+        let page = |health: &Health, before: &str| {
+            let mut page = Exposition::new(PageFormat::Text);
+            if !before.is_empty() {
+                page.family(before, "of the script", FamilyKind::Gauge);
+            }
+            health.expose(&mut page);
+            String::from_utf8(page.finish()).unwrap()
+        };
+        let text = page(&health, "");
         for line in [
             "# TYPE volley_start_lateness_seconds histogram",
             r#"volley_start_lateness_seconds_bucket{scenario="a \"b\"",le="0.01"} 3"#,
@@ -335,12 +365,14 @@ mod tests {
             "volley_worker_lag_seconds_sum 0.001",
             r#"volley_dropped_iterations_total{scenario="other"} 0"#,
             "# TYPE volley_cpu_wait_seconds_total counter",
+            "# TYPE volley_run_info gauge",
+            &info,
         ] {
-            assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         // A script's own metric of that name keeps it.
-        let page = health.exposition("# TYPE volley_worker_lag_seconds gauge\n");
-        assert!(!page.contains("volley_worker_lag_seconds"));
-        assert!(page.contains("volley_dropped_iterations_total"));
+        let text = page(&health, "volley_worker_lag_seconds");
+        assert!(!text.contains("volley_worker_lag_seconds_sum"));
+        assert!(text.contains("volley_dropped_iterations_total"));
     }
 }

@@ -224,7 +224,7 @@ mod tests {
             registry,
             tags: Arc::new(TagTable::new()),
             thresholds: Thresholds::parse(&[]).unwrap(),
-            series: false,
+            series: None,
             breakdown: false,
             default_submetrics: Vec::new(),
         });

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use volley_metrics::{Linger, Output, OutputContext, PrometheusOptions, outputs::OUTPUTS};
+use volley_metrics::{
+    Exposition, Linger, Output, OutputContext, PageFormat, PrometheusOptions, SeriesOptions,
+    outputs::OUTPUTS,
+};
 
 use crate::{
     api,
@@ -81,9 +84,10 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether Prometheus will ask: then every series is kept.
-    pub(crate) fn keeps_series(&self) -> bool {
-        self.prometheus.is_some()
+    /// The series that Prometheus will ask for, if it will.
+    pub(crate) fn series(&self) -> Option<SeriesOptions> {
+        let options = self.prometheus.as_ref()?;
+        Some(options.series.clone())
     }
 
     /// Opens all: files are created, the port is taken.
@@ -132,16 +136,17 @@ impl Scrape {
     ) -> std::io::Result<Self> {
         let scraped = Arc::new(AtomicU64::new(0));
         let linger = options.linger;
-        let render = move || {
+        let formats = options.formats();
+        let render = move |format: PageFormat| {
             let options = options.clone();
             let page = measurements.ask_blocking(PATIENCE, move |collector| {
-                collector.expose(&options, unix_ns())
+                collector.expose(&options, format, unix_ns())
             });
-            let mut page = page.unwrap_or_default();
-            page += &state.health.exposition(&page);
-            page.into_bytes()
+            let mut page = page.unwrap_or_else(|| Exposition::new(format));
+            state.health.expose(&mut page);
+            page.finish()
         };
-        let server = api::serve_metrics(listener, Arc::new(render), scraped.clone())?;
+        let server = api::serve_metrics(listener, formats, Arc::new(render), scraped.clone())?;
         Ok(Self {
             server,
             scraped,

@@ -439,6 +439,11 @@ impl Tuple {
         &self.striped.sequence.0[self.index]
     }
 
+    /// How many instances share the load.
+    pub(crate) fn instances(&self) -> usize {
+        self.striped.sequence.0.len()
+    }
+
     /// How much of the whole load this instance generates, 0 to 1.
     pub(crate) fn length(&self) -> f64 {
         self.segment().fraction()

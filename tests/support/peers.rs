@@ -166,6 +166,12 @@ impl Prometheus {
         Self::launch(targets, "")
     }
 
+    /// Starts one that scrapes these ports and takes native histograms; `None` when it is not
+    /// installed.
+    pub(crate) fn native(targets: &[u16]) -> Option<Self> {
+        Self::launch(targets, "--enable-feature=native-histograms")
+    }
+
     /// Starts one that scrapes nobody and takes remote writes; `None` when it is not installed.
     pub(crate) fn receiving() -> Option<Self> {
         Self::launch(
@@ -211,14 +217,23 @@ impl Prometheus {
     /// The value of an expression that has one value at most.
     #[track_caller]
     pub(crate) fn value(&self, expression: &str) -> Option<f64> {
+        let values = self.values(expression);
+        assert!(values.len() <= 1, "more than one value: {values:?}");
+        values.first().copied()
+    }
+
+    /// All values of an expression; native histograms have none.
+    #[track_caller]
+    pub(crate) fn values(&self, expression: &str) -> Vec<f64> {
         let path = format!("/api/v1/query?query={}", escape(expression));
         let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
         assert_eq!(reply.status, 200, "{}", reply.body);
         let answer = reply.json();
         let result = answer["data"]["result"].as_array().expect("a result");
-        assert!(result.len() <= 1, "more than one value: {answer}");
-        let value = result.first()?["value"][1].as_str()?;
-        Some(value.parse().expect("a number"))
+        let values = result.iter().filter_map(|row| row["value"][1].as_str());
+        values
+            .map(|value| value.parse().expect("a number"))
+            .collect()
     }
 
     /// How many values an expression has now, NaN not among them.

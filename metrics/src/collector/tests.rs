@@ -53,7 +53,7 @@ impl Run {
             registry: registry.clone(),
             tags: tags.clone(),
             thresholds,
-            series,
+            series: series.then(SeriesOptions::default),
             breakdown: false,
             default_submetrics: default_submetrics.iter().map(|&key| key.into()).collect(),
         });

@@ -6,11 +6,13 @@
 
 mod client;
 mod csv;
+pub mod exposition;
 mod file;
 #[cfg(test)]
 mod fixture;
 mod influxdb;
 mod json;
+pub(crate) mod native;
 mod opentelemetry;
 #[cfg(test)]
 mod otlp;

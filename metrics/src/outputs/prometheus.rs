@@ -5,21 +5,33 @@
 //! tags the first sample of the metric had. The page is a pure function of the collected
 //! series, written straight into one buffer: a scrape of thousands of lines must not be felt
 //! by the load. Only the `process_*` families are read from the system.
+//!
+//! Quantiles of several instances cannot be added; buckets can. A trend may have histograms, in a
+//! family of their own: `_sum` and `_count` of the reference's name are the summary's.
 
-use std::{fmt::Write, rc::Rc, sync::OnceLock, time::Duration};
+use std::{
+    borrow::Cow,
+    rc::Rc,
+    sync::{Arc, LazyLock, OnceLock},
+    time::Duration,
+};
 
-use ::prometheus::{TextEncoder, core::Collector as _, process_collector::ProcessCollector};
+use ::prometheus::{
+    core::Collector as _, process_collector::ProcessCollector, proto::MetricFamily,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::exposition::{Bounds, Exposition, FamilyKind, Labels, PageFormat, push_text_label};
 
 use crate::{
     MetricId, MetricKind, Registry, TagSet, TagSetId, TagTable,
     collector::Series,
-    format::{parse_go_duration, push_exposition_number},
-    series::{SeriesSink, TrendSeries},
+    format::parse_go_duration,
+    series::{SeriesSink, TrendForms, TrendSeries},
 };
 
 /// Where and how the page is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PrometheusOptions {
     /// First part of every metric's name, if not empty.
     pub namespace: String,
@@ -31,7 +43,60 @@ pub struct PrometheusOptions {
     pub port: u16,
     /// Whether the agent waits for a last scrape.
     pub linger: Linger,
+    /// Which series are kept, and how.
+    pub series: SeriesOptions,
 }
+
+/// Which series are kept for the page, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesOptions {
+    /// What of a trend is kept beside its summary.
+    pub trends: TrendForms,
+    /// The tags that make series.
+    pub labels: LabelFilter,
+    /// How many series there may be.
+    pub most: usize,
+}
+
+impl Default for SeriesOptions {
+    fn default() -> Self {
+        Self {
+            trends: TrendForms::default(),
+            labels: LabelFilter::default(),
+            most: 100_000,
+        }
+    }
+}
+
+/// Which tags become labels. Series that differ in the others alone are one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LabelFilter {
+    /// None but these; `None` for all.
+    pub only: Option<Vec<String>>,
+    /// All but these.
+    pub drop: Vec<String>,
+}
+
+impl LabelFilter {
+    /// Whether every tag becomes a label.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.only.is_none() && self.drop.is_empty()
+    }
+
+    /// Whether a tag becomes a label; it may be called by the name of either.
+    fn keeps(&self, tag: &str, label: &str) -> bool {
+        let among = |list: &[String]| list.iter().any(|name| name == tag || name == label);
+        self.only.as_deref().is_none_or(among) && !among(&self.drop)
+    }
+}
+
+/// The bounds of classic histograms, if none are given: for times in milliseconds.
+const BUCKETS: [f64; 16] = [
+    0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0,
+    30000.0, 60000.0,
+];
+/// So many bounds at most: each is a line for each series of a trend.
+const MOST_BUCKETS: usize = 200;
 
 /// How long the agent stays after the end so that the final values are scraped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +117,20 @@ impl Default for PrometheusOptions {
             host: String::new(),
             port: 5656,
             linger: Linger::Auto,
+            series: SeriesOptions::default(),
         }
     }
 }
 
 impl PrometheusOptions {
-    /// Parses `namespace=k6&subsystem=&host=&port=5656&linger=auto`, a URL query whose keys
-    /// may have any case and may all be left out.
+    /// Parses `namespace=k6&subsystem=&host=&port=5656&linger=auto&trend=summary`, a URL query
+    /// whose keys may have any case and may all be left out.
     ///
     /// # Errors
     /// A text that names the unknown key, or the value that does not fit.
     pub fn parse(arg: &str) -> Result<Self, String> {
         let mut options = Self::default();
+        let (mut classic, mut buckets) = (false, None);
         for pair in arg.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (key, value) = (decode(key)?, decode(value)?);
@@ -88,20 +155,89 @@ impl PrometheusOptions {
                         }
                     };
                 }
+                "trend" => (classic, options.series.trends.native) = trend_forms(&value)?,
+                "buckets" => buckets = Some(parse_buckets(&value)?),
+                "labels" => {
+                    let list = names("labels", &value)?;
+                    options.series.labels.only = Some(list).filter(|list| !list.is_empty());
+                }
+                "drop" => options.series.labels.drop = names("drop", &value)?,
+                "max_series" => {
+                    let most = value.parse().ok().filter(|&most| most > 0);
+                    options.series.most = most.ok_or_else(|| {
+                        format!("schema: max_series {value:?} is not a whole number from 1 on")
+                    })?;
+                }
                 _ => {
                     return Err(format!(
-                        "schema: unknown key {key:?}, the keys are namespace, subsystem, host, port and linger"
+                        "schema: unknown key {key:?}, the keys are namespace, subsystem, host, port, linger, trend, \
+                         buckets, labels, drop and max_series"
                     ));
                 }
             }
         }
+        if buckets.is_some() && !classic {
+            return Err("schema: buckets are those of classic histograms, which need trend=histogram or trend=both"
+                .to_owned());
+        }
+        options.series.trends.classic =
+            classic.then(|| Arc::new(buckets.unwrap_or_else(|| Bounds::new(BUCKETS))));
         Ok(options)
+    }
+
+    /// The forms of the page that a scraper may choose from, the best one first. Protocol buffers
+    /// are for native histograms alone: by that way Prometheus 2 writes `quantile="1"` as
+    /// `quantile="1.0"`, which dashboards of the reference do not select.
+    pub fn formats(&self) -> &'static [PageFormat] {
+        match self.series.trends.native {
+            true => &[PageFormat::Protobuf, PageFormat::Text],
+            false => &[PageFormat::Text],
+        }
     }
 
     /// What the run's header calls it: `prometheus (HOST:PORT)`.
     pub fn describe(&self) -> String {
         format!("prometheus ({}:{})", self.host, self.port)
     }
+}
+
+/// Whether trends get classic and native histograms.
+fn trend_forms(value: &str) -> Result<(bool, bool), String> {
+    match value {
+        "summary" | "" => Ok((false, false)),
+        "histogram" => Ok((true, false)),
+        "native" => Ok((false, true)),
+        "both" => Ok((true, true)),
+        _ => Err(format!(
+            "schema: trend {value:?} is none of summary, histogram, native and both"
+        )),
+    }
+}
+
+/// A list of names; empty for none.
+fn names(key: &str, value: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = match value {
+        "" => Vec::new(),
+        value => value.split(',').map(str::to_owned).collect(),
+    };
+    match names.iter().any(String::is_empty) {
+        true => Err(format!(
+            "schema: {key} {value:?} is not a list of names such as url,vu"
+        )),
+        false => Ok(names),
+    }
+}
+
+fn parse_buckets(value: &str) -> Result<Bounds, String> {
+    let numbers: Option<Vec<f64>> = value.split(',').map(|text| text.parse().ok()).collect();
+    let numbers = numbers.filter(|numbers| {
+        numbers.len() <= MOST_BUCKETS
+            && numbers.iter().all(|number| number.is_finite())
+            && numbers.windows(2).all(|pair| pair[0] < pair[1])
+    });
+    numbers.map(Bounds::new).ok_or_else(|| {
+        format!("schema: buckets {value:?} are not rising numbers such as 10,100,1000, {MOST_BUCKETS} at most")
+    })
 }
 
 fn name_part(key: &str, value: String) -> Result<String, String> {
@@ -147,41 +283,56 @@ fn decode(text: &str) -> Result<String, String> {
 /// The family that counts what the page could not take.
 pub(crate) const REFUSED: &str = "volley_prometheus_refused_values_total";
 
+/// The family that counts the series that are too many.
+pub(crate) const OVERFLOW: &str = "volley_prometheus_overflow_series_total";
+
 /// What a page is made of.
 pub(crate) struct Page<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) tags: &'a TagTable,
     pub(crate) series: &'a [Series],
+    pub(crate) options: &'a SeriesOptions,
     /// Negative counter values, by metric.
     pub(crate) refused: &'a FxHashMap<MetricId, u64>,
+    /// Series that were too many, by metric.
+    pub(crate) overflow: &'a FxHashMap<MetricId, u64>,
     /// The present slice of the quantiles' window.
     pub(crate) slice: i64,
 }
 
 /// The labels of a tag set.
-struct Labels {
-    /// As printed between the braces.
-    printed: String,
+struct Named {
+    labels: Labels,
     /// Without empty values, which to Prometheus are no labels: equal if the series are one.
     identity: String,
 }
 
 /// A series to print: its labels, and all sinks that share them.
 struct Line<'a> {
-    labels: Rc<Labels>,
-    sink: std::borrow::Cow<'a, SeriesSink>,
+    named: Rc<Named>,
+    sink: Cow<'a, SeriesSink>,
 }
 
 /// A family to print.
 enum Family {
     Metric(MetricId),
     Current(MetricId),
-    /// Printed already.
-    Text(String),
+    Histogram(MetricId),
+    Process(MetricFamily),
+    /// Counts of the page's own, by metric.
+    Own(&'static str, Vec<(Arc<str>, u64)>),
 }
 
-/// Writes the page in Prometheus' text format 0.0.4: families by name.
-pub(crate) fn expose(options: &PrometheusOptions, page: &Page<'_>) -> String {
+/// What stands behind the names of a trend's further families, and in their help texts.
+const CURRENT: (&str, &str) = ("_current", " (current)");
+const HISTOGRAM: (&str, &str) = ("_histogram", " (histogram)");
+
+/// Writes the page: families by name.
+pub(crate) fn expose(
+    options: &PrometheusOptions,
+    page: &Page<'_>,
+    format: PageFormat,
+) -> Exposition {
     let mut by_metric: Vec<Vec<&Series>> = Vec::new();
     for series in page.series.iter().filter(|series| series.sink.is_some()) {
         let index = series.metric.index();
@@ -203,10 +354,19 @@ pub(crate) fn expose(options: &PrometheusOptions, page: &Page<'_>) -> String {
     for series in by_metric.iter().filter_map(|series| series.first()) {
         let info = page.registry.info(series.metric);
         families.push((exposed(&info.name), Family::Metric(series.metric)));
-        let current = format!("{}_current", info.name);
-        // A script's own metric of that name goes before the twin.
-        if info.kind == MetricKind::Trend && page.registry.lookup(&current).is_none() {
-            families.push((exposed(&current), Family::Current(series.metric)));
+        if info.kind != MetricKind::Trend {
+            continue;
+        }
+        let mut twin = |suffix: &str, family: Family| {
+            let name = format!("{}{suffix}", info.name);
+            // A script's own metric of that name goes before the twin.
+            if page.registry.lookup(&name).is_none() {
+                families.push((exposed(&name), family));
+            }
+        };
+        twin(CURRENT.0, Family::Current(series.metric));
+        if page.options.trends.any() {
+            twin(HISTOGRAM.0, Family::Histogram(series.metric));
         }
     }
     let taken: FxHashSet<String> = families.iter().map(|(name, _)| name.clone()).collect();
@@ -218,55 +378,41 @@ pub(crate) fn expose(options: &PrometheusOptions, page: &Page<'_>) -> String {
     families.sort_by(|(one, _), (two, _)| one.cmp(two));
 
     // About 200 bytes a line, and seven lines for a trend.
-    let mut out = String::with_capacity(4096 + page.series.len() * 1000);
-    let mut labels: FxHashMap<TagSetId, Rc<Labels>> = FxHashMap::default();
+    let kept: usize = by_metric.iter().map(Vec::len).sum();
+    let mut out = Exposition::with_capacity(format, 4096 + kept * 1000);
+    let mut labels: FxHashMap<TagSetId, Rc<Named>> = FxHashMap::default();
     let mut lines: FxHashMap<MetricId, Vec<Line<'_>>> = FxHashMap::default();
     for (name, family) in &families {
         let metric = match family {
-            Family::Text(text) => {
-                out.push_str(text);
+            Family::Metric(metric) | Family::Current(metric) | Family::Histogram(metric) => *metric,
+            Family::Process(family) => {
+                push_process(&mut out, family);
                 continue;
             }
-            Family::Metric(metric) | Family::Current(metric) => *metric,
+            Family::Own(help, counts) => {
+                out.family(name, help, FamilyKind::Counter);
+                for (metric, count) in counts {
+                    let labels = out.labels([("metric", &**metric)]);
+                    out.value(&labels, *count as f64);
+                }
+                continue;
+            }
         };
         let info = page.registry.info(metric);
         let lines = lines
             .entry(metric)
-            .or_insert_with(|| lines_of(page, &by_metric[metric.index()], &mut labels));
-        let current = matches!(family, Family::Current(_));
-        push_header(&mut out, name, &info.name, info.kind, current);
-        for line in &*lines {
-            let labels = line.labels.printed.as_str();
-            match &*line.sink {
-                SeriesSink::Trend(trend) if current => {
-                    push_line(&mut out, name, "", labels, "", trend.last)
-                }
-                SeriesSink::Trend(trend) => push_summary(&mut out, name, labels, trend, page.slice),
-                &SeriesSink::Counter { raised } => {
-                    push_line(&mut out, name, "", labels, "", raised)
-                }
-                &SeriesSink::Gauge { last, .. } => push_line(&mut out, name, "", labels, "", last),
-                &SeriesSink::Rate { trues, total, sum } => {
-                    push_line(
-                        &mut out,
-                        name,
-                        "_bucket",
-                        labels,
-                        ",le=\"0\"",
-                        (total - trues) as f64,
-                    );
-                    push_line(
-                        &mut out,
-                        name,
-                        "_bucket",
-                        labels,
-                        ",le=\"+Inf\"",
-                        total as f64,
-                    );
-                    push_line(&mut out, name, "_sum", labels, "", sum);
-                    push_line(&mut out, name, "_count", labels, "", total as f64);
-                }
-            }
+            .or_insert_with(|| lines_of(page, &by_metric[metric.index()], &mut labels, &out));
+        let (twin, kind) = match (family, info.kind) {
+            (Family::Current(_), _) => (CURRENT, FamilyKind::Gauge),
+            (Family::Histogram(_), _) => (HISTOGRAM, FamilyKind::Histogram),
+            (_, MetricKind::Counter) => (("", ""), FamilyKind::Counter),
+            (_, MetricKind::Gauge) => (("", ""), FamilyKind::Gauge),
+            (_, MetricKind::Rate) => (("", ""), FamilyKind::Histogram),
+            (_, MetricKind::Trend) => (("", ""), FamilyKind::Summary),
+        };
+        out.family(name, &help_of(&info.name, info.kind, twin), kind);
+        for Line { named, sink } in &*lines {
+            push_series(&mut out, family, &named.labels, sink, page.slice);
         }
     }
     out
@@ -276,23 +422,26 @@ pub(crate) fn expose(options: &PrometheusOptions, page: &Page<'_>) -> String {
 fn lines_of<'a>(
     page: &Page<'_>,
     series: &[&'a Series],
-    labels: &mut FxHashMap<TagSetId, Rc<Labels>>,
+    labels: &mut FxHashMap<TagSetId, Rc<Named>>,
+    out: &Exposition,
 ) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::with_capacity(series.len());
     for series in series {
-        let Some(sink) = &series.sink else { continue };
-        let labels = labels
+        let Some(sink) = &series.sink else {
+            continue;
+        };
+        let named = labels
             .entry(series.tags)
-            .or_insert_with(|| Rc::new(labels_of(&page.tags.get(series.tags))))
+            .or_insert_with(|| Rc::new(name_labels(&page.tags.get(series.tags), page.options, out)))
             .clone();
         lines.push(Line {
-            labels,
-            sink: std::borrow::Cow::Borrowed(sink),
+            named,
+            sink: Cow::Borrowed(sink),
         });
     }
-    lines.sort_by(|one, two| one.labels.identity.cmp(&two.labels.identity));
+    lines.sort_by(|one, two| one.named.identity.cmp(&two.named.identity));
     lines.dedup_by(|next, kept| {
-        let same = next.labels.identity == kept.labels.identity;
+        let same = next.named.identity == kept.named.identity;
         if same {
             kept.sink.to_mut().merge(&next.sink);
         }
@@ -301,53 +450,49 @@ fn lines_of<'a>(
     lines
 }
 
-fn push_summary(out: &mut String, name: &str, labels: &str, trend: &TrendSeries, slice: i64) {
-    const QUANTILES: [(f64, &str); 4] = [
-        (0.5, ",quantile=\"0.5\""),
-        (0.9, ",quantile=\"0.9\""),
-        (0.95, ",quantile=\"0.95\""),
-        (1.0, ",quantile=\"1\""),
-    ];
-    let values = trend.quantiles(QUANTILES.map(|(share, _)| share), slice);
-    for ((_, label), value) in QUANTILES.into_iter().zip(values) {
-        push_line(out, name, "", labels, label, value);
-    }
-    push_line(out, name, "_sum", labels, "", trend.sum);
-    push_line(out, name, "_count", labels, "", trend.count as f64);
-}
-
-fn push_line(
-    out: &mut String,
-    name: &str,
-    suffix: &str,
-    labels: &str,
-    last_label: &str,
-    value: f64,
+/// Writes a series as its family wants it.
+fn push_series(
+    out: &mut Exposition,
+    family: &Family,
+    labels: &Labels,
+    sink: &SeriesSink,
+    slice: i64,
 ) {
-    out.extend([name, suffix, "{", labels, last_label, "} "]);
-    push_exposition_number(out, value);
-    out.push('\n');
+    let (trend, histograms) = match sink {
+        &SeriesSink::Counter { raised } => return out.value(labels, raised),
+        &SeriesSink::Gauge { last, .. } => return out.value(labels, last),
+        &SeriesSink::Rate { trues, total, sum } => {
+            static NOTHING: LazyLock<Bounds> = LazyLock::new(|| Bounds::new([0.0]));
+            return out.histogram(labels, &NOTHING, &[total - trues], sum, total);
+        }
+        SeriesSink::Trend(trend) => (trend, None),
+        SeriesSink::Distribution(trend, histograms) => (trend, Some(histograms)),
+    };
+    match (family, histograms) {
+        (Family::Current(_), _) => out.value(labels, trend.last),
+        (Family::Histogram(_), Some(histograms)) => {
+            static NONE: LazyLock<Bounds> = LazyLock::new(|| Bounds::new([]));
+            let (classic, native) = (histograms.classic.as_ref(), histograms.native.as_ref());
+            let bounds = classic.map_or(&*NONE, |classic| &*classic.bounds);
+            let below = classic.map_or_else(Vec::new, |classic| classic.below());
+            out.any_histogram(labels, bounds, &below, trend.sum, trend.count, native);
+        }
+        _ => push_summary(out, labels, trend, slice),
+    }
 }
 
-fn push_header(out: &mut String, name: &str, metric: &str, kind: MetricKind, current: bool) {
-    out.extend(["# HELP ", name, " "]);
-    let (twin, suffix) = if current {
-        ("_current", " (current)")
-    } else {
-        ("", "")
-    };
+fn push_summary(out: &mut Exposition, labels: &Labels, trend: &TrendSeries, slice: i64) {
+    const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 1.0];
+    static PRINTED: LazyLock<Bounds> = LazyLock::new(|| Bounds::new(QUANTILES));
+    let values = trend.quantiles(QUANTILES, slice);
+    out.summary(labels, &PRINTED, &values, trend.sum, trend.count);
+}
+
+fn help_of(metric: &str, kind: MetricKind, (twin, suffix): (&str, &str)) -> String {
     match help(metric) {
-        Some(help) => out.extend([help, suffix]),
-        None => out.extend([metric, twin, " k6 ", kind.as_str(), suffix]),
+        Some(help) => format!("{help}{suffix}"),
+        None => format!("{metric}{twin} k6 {}{suffix}", kind.as_str()),
     }
-    let kind = match kind {
-        _ if current => "gauge",
-        MetricKind::Counter => "counter",
-        MetricKind::Gauge => "gauge",
-        MetricKind::Rate => "histogram",
-        MetricKind::Trend => "summary",
-    };
-    out.extend(["\n# TYPE ", name, " ", kind, "\n"]);
 }
 
 /// The help texts of the extension, letter by letter (two blanks included).
@@ -376,11 +521,17 @@ fn help(metric: &str) -> Option<&'static str> {
 
 /// Tags as labels with legal names; tags with one of the reserved names get another one.
 pub(super) fn label_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(String, &'a str)> {
-    let mut pairs: Vec<(String, &str)> = Vec::with_capacity(tags.len() + 1);
+    let pairs = named_pairs(tags, reserved).into_iter();
+    pairs.map(|(name, _, value)| (name, value)).collect()
+}
+
+/// The same: label, tag, value.
+fn named_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(String, &'a str, &'a str)> {
+    let mut pairs: Vec<(String, &str, &str)> = Vec::with_capacity(tags.len() + 1);
     for (key, value) in tags.iter() {
         let mut name = label_name(key, reserved);
         let taken =
-            |name: &str| pairs.iter().any(|(taken, _)| taken == name) || tags.get(name).is_some();
+            |name: &str| pairs.iter().any(|(taken, ..)| taken == name) || tags.get(name).is_some();
         // `a b` and `a_b` are two tags, and must stay two labels: the legal one keeps its name.
         if name != key && taken(&name) {
             name = (2..)
@@ -388,45 +539,46 @@ pub(super) fn label_pairs<'a>(tags: &'a TagSet, reserved: &[&str]) -> Vec<(Strin
                 .find(|name| !taken(name))
                 .unwrap_or(name);
         }
-        pairs.push((name, value));
+        pairs.push((name, key, value));
     }
     pairs.sort();
     pairs
 }
 
-fn labels_of(tags: &TagSet) -> Labels {
+fn page_pairs<'a>(tags: &'a TagSet, filter: &LabelFilter) -> Vec<(String, &'a str)> {
     // Those that Prometheus adds to the lines of histograms and summaries.
-    let mut pairs = label_pairs(tags, &["le", "quantile"]);
+    let mut pairs = named_pairs(tags, &["le", "quantile"]);
     // The extension always has it, and its dashboards select it.
-    if !pairs.iter().any(|(name, _)| name == "tls_version") {
-        pairs.push(("tls_version".to_owned(), ""));
+    if !pairs.iter().any(|(name, ..)| name == "tls_version") {
+        pairs.push(("tls_version".to_owned(), "tls_version", ""));
+        pairs.sort();
     }
-    pairs.sort();
-    let mut labels = Labels {
-        printed: String::new(),
-        identity: String::new(),
-    };
-    for (name, value) in &pairs {
-        push_label(&mut labels.printed, name, value);
-        if !value.is_empty() {
-            push_label(&mut labels.identity, name, value);
-        }
-    }
-    labels
+    pairs
+        .into_iter()
+        .filter(|(label, tag, _)| filter.keeps(tag, label))
+        .map(|(label, _, value)| (label, value))
+        .collect()
 }
 
-fn push_label(out: &mut String, name: &str, value: &str) {
-    out.push_str(if out.is_empty() { "" } else { "," });
-    out.extend([name, "=\""]);
-    for character in value.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
+/// What Prometheus tells series of a metric apart by.
+pub(crate) fn identity(tags: &TagSet, filter: &LabelFilter) -> String {
+    identity_of(&page_pairs(tags, filter))
+}
+
+fn identity_of(pairs: &[(String, &str)]) -> String {
+    let mut identity = String::new();
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        push_text_label(&mut identity, name, value);
     }
-    out.push('"');
+    identity
+}
+
+fn name_labels(tags: &TagSet, options: &SeriesOptions, out: &Exposition) -> Named {
+    let pairs = page_pairs(tags, &options.labels);
+    Named {
+        labels: out.labels(pairs.iter().map(|(name, value)| (name.as_str(), *value))),
+        identity: identity_of(&pairs),
+    }
 }
 
 /// A tag's name as a label: `[a-zA-Z_][a-zA-Z0-9_]*`, and none that Prometheus keeps for itself.
@@ -444,34 +596,53 @@ fn label_name(tag: &str, reserved: &[&str]) -> String {
     name
 }
 
-/// The agent's own families: the process, and what was refused.
+/// The agent's own families: the process, what was refused, and what was too many.
 fn own_families(page: &Page<'_>) -> Vec<(String, Family)> {
     static PROCESS: OnceLock<ProcessCollector> = OnceLock::new();
     let mut families = Vec::new();
     for family in PROCESS.get_or_init(ProcessCollector::for_self).collect() {
-        let name = family.name().to_owned();
-        // The collector makes no family that the encoder refuses; one less is no reason to fail.
-        if let Ok(text) = TextEncoder::new().encode_to_string(&[family]) {
-            families.push((name, Family::Text(text)));
-        }
+        families.push((family.name().to_owned(), Family::Process(family)));
     }
-    if !page.refused.is_empty() {
-        let mut text = format!(
-            "# HELP {REFUSED} Negative counter values, which the Prometheus output leaves out\n# TYPE {REFUSED} counter\n"
-        );
-        let mut refused: Vec<_> = page
-            .refused
-            .iter()
+    let mut own = |name: &str, help, counts: &FxHashMap<MetricId, u64>| {
+        if counts.is_empty() {
+            return;
+        }
+        let counts = counts.iter();
+        let mut counts: Vec<(Arc<str>, u64)> = counts
             .map(|(&metric, &count)| (page.registry.info(metric).name, count))
             .collect();
-        refused.sort();
-        for (name, count) in refused {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{REFUSED}{{metric=\"{name}\"}} {count}");
-        }
-        families.push((REFUSED.to_owned(), Family::Text(text)));
-    }
+        counts.sort();
+        families.push((name.to_owned(), Family::Own(help, counts)));
+    };
+    own(
+        REFUSED,
+        "Negative counter values, which the Prometheus output leaves out",
+        page.refused,
+    );
+    own(
+        OVERFLOW,
+        "Series that the Prometheus output leaves out because there are too many",
+        page.overflow,
+    );
     families
+}
+
+/// A family of the process: counters and gauges without labels.
+fn push_process(out: &mut Exposition, family: &MetricFamily) {
+    use ::prometheus::proto::MetricType;
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => FamilyKind::Counter,
+        _ => FamilyKind::Gauge,
+    };
+    out.family(family.name(), family.help(), kind);
+    let none = out.labels([]);
+    for metric in family.get_metric() {
+        let value = match kind {
+            FamilyKind::Counter => metric.get_counter().get_value(),
+            _ => metric.get_gauge().get_value(),
+        };
+        out.value(&none, value);
+    }
 }
 
 #[cfg(test)]

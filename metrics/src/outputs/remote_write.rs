@@ -6,7 +6,6 @@
 //! series here. What changed since the last request is sent, never two samples of a series with
 //! one timestamp.
 
-mod native;
 mod sigv4;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +20,7 @@ use rustc_hash::FxHashMap;
 use super::{
     OutputContext, OutputKind, Severity,
     client::{Client, Endpoint, Post, Reply, TlsOptions, Version, basic_auth},
+    native::NativeHistogram,
     prometheus::label_pairs,
     proto::Message,
     push::{Feed, Pending, Plan, Pusher, unix_ms},
@@ -30,7 +30,6 @@ use crate::{
     Batch, MetricId, MetricInfo, MetricKind, TagSet, TagSetId, TrendSink, ValueType,
     recorder::{Delta, SeriesDelta, series_key},
 };
-use native::NativeHistogram;
 use sigv4::Signer;
 
 /// The row of this output in [`super::OUTPUTS`].

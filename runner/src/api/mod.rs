@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use volley_metrics::Snapshot;
+use volley_metrics::{PageFormat, Snapshot};
 
 use crate::logging::Logger;
 
@@ -91,13 +91,14 @@ pub(crate) fn serve(
 ///
 /// `scraped` counts GET requests, each before its rendering begins: so a scrape that is counted
 /// after the last values are in has taken them, and [`Server::shutdown`] lets it finish. `render`
-/// is called beside the server's thread, possibly several times at once.
+/// makes the page in one of the `formats`, the best one first; it is called beside the server's thread, possibly several times at once.
 pub(crate) fn serve_metrics(
     listener: TcpListener,
-    render: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
+    formats: &'static [PageFormat],
+    render: scrape::Render,
     scraped: Arc<AtomicU64>,
 ) -> io::Result<Server> {
-    Server::start("scrape", listener, scrape::router(render, scraped))
+    Server::start("scrape", listener, scrape::router(formats, render, scraped))
 }
 
 #[cfg(test)]

@@ -15,20 +15,30 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use volley_metrics::PageFormat;
 
-type Render = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+/// Makes the page in a form.
+pub(crate) type Render = Arc<dyn Fn(PageFormat) -> Vec<u8> + Send + Sync>;
 
 #[derive(Clone)]
 struct Source {
+    /// What a scraper may choose from, the best one first.
+    formats: &'static [PageFormat],
     render: Render,
     scraped: Arc<AtomicU64>,
 }
 
 /// A router on which every path answers with the exposition.
-pub(super) fn router(render: Render, scraped: Arc<AtomicU64>) -> Router {
-    Router::new()
-        .fallback(scrape)
-        .with_state(Source { render, scraped })
+pub(super) fn router(
+    formats: &'static [PageFormat],
+    render: Render,
+    scraped: Arc<AtomicU64>,
+) -> Router {
+    Router::new().fallback(scrape).with_state(Source {
+        formats,
+        render,
+        scraped,
+    })
 }
 
 async fn scrape(State(source): State<Source>, method: Method, headers: HeaderMap) -> Response {
@@ -37,12 +47,13 @@ async fn scrape(State(source): State<Source>, method: Method, headers: HeaderMap
         source.scraped.fetch_add(1, Ordering::AcqRel);
     }
     let compress = takes_gzip(&headers);
+    let format = chosen(&headers, source.formats);
     let rendered = tokio::task::spawn_blocking(move || {
-        let text = (source.render)();
+        let page = (source.render)(format);
         if compress {
-            gzip(&text).map(|packed| (packed, true))
+            gzip(&page).map(|packed| (packed, true))
         } else {
-            Ok((text, false))
+            Ok((page, false))
         }
     });
     let (body, packed) = match rendered.await {
@@ -56,9 +67,10 @@ async fn scrape(State(source): State<Source>, method: Method, headers: HeaderMap
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let format = HeaderValue::from_static(format.content_type());
     headers.insert(header::CONTENT_TYPE, format);
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+    headers.insert(header::VARY, vary);
     if packed {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -66,9 +78,9 @@ async fn scrape(State(source): State<Source>, method: Method, headers: HeaderMap
 }
 
 /// At the fastest level: the exposition is repetitive, and the CPU belongs to the load.
-fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
-    encoder.write_all(text)?;
+fn gzip(page: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(page.len() / 8), Compression::fast());
+    encoder.write_all(page)?;
     encoder.finish()
 }
 
@@ -88,9 +100,118 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The form that `Accept` weighs most, and of equal ones the best; the text for those who take
+/// neither, because they can show it.
+fn chosen(headers: &HeaderMap, formats: &[PageFormat]) -> PageFormat {
+    let values = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let ranges: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+    let weight = |format: &PageFormat| {
+        let weights = ranges.iter().map(|range| weight_of(range, *format));
+        weights.fold(0.0, f64::max)
+    };
+    let mut best = (PageFormat::Text, 0.0);
+    for format in formats {
+        let weight = weight(format);
+        if weight > best.1 {
+            best = (*format, weight);
+        }
+    }
+    best.0
+}
+
+/// The weight that a range of `Accept` gives to a form: 0 if it is another one. Protocol buffers
+/// have to be named with all that makes them what they are.
+fn weight_of(range: &str, format: PageFormat) -> f64 {
+    let mut parts = range
+        .split(';')
+        .map(|part| part.trim().to_ascii_lowercase());
+    let name = parts.next().unwrap_or_default();
+    let parameters: Vec<String> = parts.collect();
+    let has = |wanted: &str| {
+        parameters
+            .iter()
+            .any(|parameter| parameter.replace('"', "") == wanted)
+    };
+    let is_it = match format {
+        PageFormat::Text => ["text/plain", "text/*", "*/*"].contains(&name.as_str()),
+        PageFormat::Protobuf => {
+            name == "application/vnd.google.protobuf"
+                && has("proto=io.prometheus.client.metricfamily")
+                && has("encoding=delimited")
+        }
+    };
+    let weight = parameters.iter().find_map(|part| part.strip_prefix("q="));
+    match weight {
+        _ if !is_it => 0.0,
+        None => 1.0,
+        Some(weight) => weight.parse().unwrap_or(0.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_form_is_that_which_the_scraper_weighs_most() {
+        const PROTO: &str = "application/vnd.google.protobuf;\
+                             proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        // As Prometheus 2.42 and 3 ask with native histograms, and without.
+        let old = "application/openmetrics-text;version=1.0.0;q=0.8,\
+                   application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let with_old = format!("{PROTO},{old}");
+        let new = format!(
+            "{PROTO};q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.2"
+        );
+        let spaced = "text/plain;q=0.5, Application/Vnd.Google.Protobuf; \
+                      proto=\"io.prometheus.client.MetricFamily\"; encoding=delimited; q=0.7";
+        let less = format!("{PROTO};q=0.2,text/plain;q=0.5");
+        let refused = format!("{PROTO};q=0,application/json");
+        for (accept, protobuf) in [
+            (with_old.as_str(), true),
+            (&new, true),
+            (spaced, true),
+            (PROTO, true),
+            (old, false),
+            (&less, false),
+            (&refused, false),
+            ("*/*", false),
+            ("text/html", false),
+            ("", false),
+            ("application/vnd.google.protobuf", false),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text",
+                false,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=another;encoding=delimited",
+                false,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
+            let expected = match protobuf {
+                true => PageFormat::Protobuf,
+                false => PageFormat::Text,
+            };
+            let both = [PageFormat::Protobuf, PageFormat::Text];
+            assert_eq!(chosen(&headers, &both), expected, "{accept}");
+            assert_eq!(
+                chosen(&headers, &[PageFormat::Text]),
+                PageFormat::Text,
+                "{accept}"
+            );
+        }
+        let nothing = HeaderMap::new();
+        assert_eq!(
+            chosen(&nothing, &[PageFormat::Protobuf, PageFormat::Text]),
+            PageFormat::Text
+        );
+    }
 
     #[test]
     fn gzip_is_taken_only_where_it_is_offered() {

@@ -12,7 +12,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use volley_metrics::{Check, Group, MetricKind, MetricSnapshot, TrendSink, ValueType, Values};
+use volley_metrics::{
+    Check, Group, MetricKind, MetricSnapshot, PageFormat, TrendSink, ValueType, Values,
+};
 
 use super::*;
 use crate::logging::{Format, LogOptions, LogOutput};
@@ -543,13 +545,24 @@ fn a_shutdown_frees_the_port_although_a_client_stays_connected() {
     assert!(bind(&address.to_string()).is_ok());
 }
 
+const FORMATS: &[PageFormat] = &[PageFormat::Protobuf, PageFormat::Text];
+
 #[test]
 fn a_scrape_is_text_on_every_path_and_counted() {
     let scraped = Arc::new(AtomicU64::new(0));
     let text = "# TYPE k6_http_reqs counter\nk6_http_reqs{method=\"GET\"} 3\n".repeat(50);
     let rendered = text.clone();
-    let render = Arc::new(move || rendered.clone().into_bytes());
-    let server = serve_metrics(bind("127.0.0.1:0").unwrap(), render, Arc::clone(&scraped)).unwrap();
+    let render = Arc::new(move |format| match format {
+        PageFormat::Text => rendered.clone().into_bytes(),
+        PageFormat::Protobuf => b"\x03abc".to_vec(),
+    });
+    let server = serve_metrics(
+        bind("127.0.0.1:0").unwrap(),
+        FORMATS,
+        render,
+        Arc::clone(&scraped),
+    )
+    .unwrap();
     for path in ["/metrics", "/", "/some/where?else"] {
         let reply = get(&server, path);
         assert_eq!((reply.status, reply.text()), (200, text.as_str()));
@@ -574,8 +587,16 @@ fn a_scrape_is_text_on_every_path_and_counted() {
         .read_to_string(&mut unpacked)
         .unwrap();
     assert_eq!(unpacked, text);
+    let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let accept = format!("Accept: {protobuf}, text/plain;q=0.5\r\n");
+    let reply = request(server.address(), "GET", "/metrics", &accept, "");
+    assert_eq!(reply.body, b"\x03abc");
+    let head = reply.head.to_ascii_lowercase();
+    let content_type = protobuf.replace(';', "; ").to_ascii_lowercase();
+    assert!(head.contains(&format!("content-type: {content_type}\r\n")));
+    assert!(head.contains("vary: accept, accept-encoding\r\n"));
     assert_eq!(request(server.address(), "HEAD", "/", "", "").text(), "");
-    assert_eq!(scraped.load(Ordering::Acquire), 4);
+    assert_eq!(scraped.load(Ordering::Acquire), 5);
     server.shutdown();
 }
 
@@ -584,12 +605,18 @@ fn a_scrape_that_has_begun_ends_before_the_shutdown_does() {
     let (begun, has_begun) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel();
     let may_go_on = Mutex::new(may_go_on);
-    let render = Arc::new(move || {
+    let render = Arc::new(move |_| {
         begun.send(()).unwrap();
         may_go_on.lock().unwrap().recv().unwrap();
         b"last 1\n".to_vec()
     });
-    let server = serve_metrics(bind("127.0.0.1:0").unwrap(), render, Arc::default()).unwrap();
+    let server = serve_metrics(
+        bind("127.0.0.1:0").unwrap(),
+        FORMATS,
+        render,
+        Arc::default(),
+    )
+    .unwrap();
     let address = server.address();
     let scrape = std::thread::spawn(move || {
         request(address, "GET", "/metrics", "", "")

@@ -31,6 +31,8 @@ pub(crate) struct Found {
     pub(crate) archived_options: Option<serde_json::Value>,
     /// What `-e` gave, over what an archive stored: what a new archive stores.
     pub(crate) explicit_env: Vec<(String, String)>,
+    /// The SHA-256 of the script, in hexadecimal: of the file, also out of an archive.
+    pub(crate) sha256: String,
 }
 
 impl Found {
@@ -102,6 +104,7 @@ pub(crate) fn find(
     source.env = env.into_iter().collect();
     Ok(Found {
         argument: argument.to_owned(),
+        sha256: sha256(&source.code),
         script: Script::new(source),
         archived_options,
         explicit_env: explicit.into_iter().collect(),
@@ -120,10 +123,17 @@ pub(crate) fn embedded(name: &str, text: &str, env: Vec<(String, String)>) -> Fo
     };
     Found {
         argument: name.to_owned(),
+        sha256: sha256(&source.code),
         script: Script::new(source),
         archived_options: None,
         explicit_env: Vec::new(),
     }
+}
+
+fn sha256(script: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, script);
+    let bytes = digest.as_ref().iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs the top level of a script once: finds its exports, compiles its modules, reads its files.

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::sync::mpsc;
 use volley_metrics::{
-    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, Severity, Snapshot, Thresholds,
+    Breakdown, Collector, CollectorConfig, OutputContext, OutputLog, SeriesOptions, Severity,
+    Snapshot, Thresholds,
 };
 use volley_scripting::{
     Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
@@ -24,6 +25,7 @@ use crate::{
     display::{Display, Subject, print},
     executor::Progress,
     exit::{Failure, code},
+    health::RunInfo,
     logging::Level,
     measure::Measurements,
     memory, network,
@@ -239,9 +241,14 @@ impl<'a> Test<'a> {
             .collect();
         control.direct(scenarios.iter().cloned().zip(progress.clone()).collect());
 
-        let keeps_series = wanted.keeps_series();
+        state.health.describe(RunInfo {
+            segment: resolved.tuple.segment().to_string(),
+            instances: resolved.tuple.instances(),
+            script_sha256: loaded.found.sha256.clone(),
+        });
+        let series = wanted.series();
         let full = args.runtime.summary_mode == SummaryMode::Full;
-        let collector = collector(&loaded, thresholds, submetrics, keeps_series, full);
+        let collector = collector(&loaded, thresholds, submetrics, series, full);
         let context = OutputContext {
             system_tags: Arc::new(system_tags(&resolved.options)),
             env: outside.env.clone(),
@@ -814,7 +821,7 @@ fn collector(
     loaded: &Loaded,
     thresholds: Thresholds,
     default_submetrics: Vec<String>,
-    series: bool,
+    series: Option<SeriesOptions>,
     breakdown: bool,
 ) -> Collector {
     Collector::new(CollectorConfig {

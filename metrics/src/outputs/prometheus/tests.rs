@@ -1,5 +1,7 @@
 //! The options, the page of the reference's scrape, and where ours is meant to differ from it.
 
+mod protobuf;
+
 use std::sync::Arc;
 
 use super::*;
@@ -38,6 +40,15 @@ impl Run {
     }
 
     fn with_series(series: bool) -> Self {
+        Self::with(series.then(SeriesOptions::default))
+    }
+
+    /// A run that keeps what these options say.
+    fn asked(arg: &str) -> Self {
+        Self::with(Some(PrometheusOptions::parse(arg).unwrap().series))
+    }
+
+    fn with(series: Option<SeriesOptions>) -> Self {
         let (registry, tags) = (Arc::new(Registry::new()), Arc::new(TagTable::new()));
         let collector = Collector::new(CollectorConfig {
             registry: registry.clone(),
@@ -62,6 +73,10 @@ impl Run {
             .unwrap()
     }
 
+    fn warnings(&mut self) -> Vec<String> {
+        self.collector.take_warnings()
+    }
+
     fn add(&mut self, metric: MetricId, tags: &[(&str, &str)], values: &[f64]) {
         let mut shard = Recorder::new(self.registry.clone(), false);
         let tags = self.tags.intern(tags);
@@ -71,10 +86,15 @@ impl Run {
         self.collector.fold(&shard.drain(), self.time);
     }
 
+    fn whole_page(&self, arg: &str) -> String {
+        let options = PrometheusOptions::parse(arg).unwrap();
+        let page = self.collector.expose(&options, PageFormat::Text, self.time);
+        String::from_utf8(page.finish()).unwrap()
+    }
+
     /// The page without the families of the process.
     fn page(&self, arg: &str) -> String {
-        let options = PrometheusOptions::parse(arg).unwrap();
-        let page = self.collector.expose(&options, self.time);
+        let page = self.whole_page(arg);
         let families = families(&page).into_iter();
         families
             .filter(|family| !family.name.starts_with("process_"))
@@ -273,8 +293,7 @@ fn the_page_is_that_of_the_reference_but_for_the_tags_it_lost() {
 fn families_are_sorted_by_name_with_those_of_the_process() {
     let run = reference_run();
     for arg in ["", "namespace=k6", "namespace=z&subsystem=y"] {
-        let options = PrometheusOptions::parse(arg).unwrap();
-        let page = run.collector.expose(&options, NOW);
+        let page = run.whole_page(arg);
         let names: Vec<String> = families(&page).into_iter().map(|f| f.name).collect();
         assert!(names.is_sorted(), "{names:?}");
         let mut once = names.clone();
@@ -474,7 +493,13 @@ fn whatever_the_tags_each_is_a_label_of_its_own() {
         let keys = (0..KEYS.len()).filter(|bit| chosen & (1 << bit) != 0);
         let mut keys: Vec<&str> = keys.map(|bit| KEYS[bit]).collect();
         let pairs: Vec<_> = keys.iter().map(|&key| (key, key)).collect();
-        let printed = labels_of(&table.get(table.intern(&pairs))).printed;
+        let page = Exposition::new(PageFormat::Text);
+        let named = name_labels(
+            &table.get(table.intern(&pairs)),
+            &SeriesOptions::default(),
+            &page,
+        );
+        let printed = named.labels.text;
         // No value here has a quote or a comma.
         let labels: Vec<_> = printed
             .split(',')
@@ -562,7 +587,7 @@ fn a_metric_of_the_script_goes_before_the_agent_s_own_of_its_name() {
         run.add(metric, &[], &[-7.0]);
     }
     run.add(builtin::ITERATIONS, &[], &[-1.0]);
-    let page = run.collector.expose(&PrometheusOptions::default(), NOW);
+    let page = run.whole_page("");
     for name in ["process_open_fds", REFUSED] {
         let found: Vec<_> = families(&page)
             .into_iter()
@@ -572,8 +597,7 @@ fn a_metric_of_the_script_goes_before_the_agent_s_own_of_its_name() {
         assert_eq!(found, [[format!("{name}{{tls_version=\"\"}} -7")]]);
     }
     // With a namespace there is nothing to settle.
-    let options = PrometheusOptions::parse("namespace=k6").unwrap();
-    let page = run.collector.expose(&options, NOW);
+    let page = run.whole_page("namespace=k6");
     assert!(page.contains(&format!("\nk6_{REFUSED}{{tls_version=\"\"}} -7\n")));
     assert!(page.contains(&format!("\n{REFUSED}{{metric=\"iterations\"}} 1\n")));
 }
@@ -682,8 +706,7 @@ fn the_process_is_described_even_before_the_first_sample() {
         if !series {
             run.add(builtin::VUS, &[], &[1.0]);
         }
-        let options = PrometheusOptions::parse("namespace=k6").unwrap();
-        let page = run.collector.expose(&options, NOW);
+        let page = run.whole_page("namespace=k6");
         let families = families(&page);
         for (name, kind) in [
             ("process_cpu_seconds_total", "counter"),
@@ -713,6 +736,7 @@ fn options_have_the_reference_s_defaults() {
         host: String::new(),
         port: 5656,
         linger: Linger::Auto,
+        series: SeriesOptions::default(),
     };
     assert_eq!(PrometheusOptions::default(), defaults);
     for arg in ["", "&", "namespace=&subsystem=&host="] {
@@ -729,6 +753,7 @@ fn options_are_a_query_whose_keys_have_any_case() {
         host: "127.0.0.1".into(),
         port: 9100,
         linger: Linger::For(Duration::from_secs(90)),
+        series: SeriesOptions::default(),
     };
     for arg in [
         "namespace=k6&subsystem=load&host=127.0.0.1&port=9100&linger=1m30s",
@@ -768,7 +793,7 @@ fn linger_is_auto_or_a_duration_or_nothing() {
 fn options_that_do_not_fit_are_named() {
     let unknown = |key: &str| {
         format!(
-            "schema: unknown key \"{key}\", the keys are namespace, subsystem, host, port and linger"
+            "schema: unknown key \"{key}\", the keys are namespace, subsystem, host, port, linger, trend, buckets, labels, drop and max_series"
         )
     };
     let port =
@@ -794,5 +819,357 @@ fn options_that_do_not_fit_are_named() {
         ("host=%ff", "\"%ff\" is not UTF-8".into()),
     ] {
         assert_eq!(PrometheusOptions::parse(arg), Err(text), "{arg}");
+    }
+}
+
+// === Histograms of trends ===
+
+#[test]
+fn a_trend_has_a_histogram_of_its_own_name_when_asked() {
+    let arg = "trend=histogram&buckets=-1,0.5,10,1000000";
+    let mut run = Run::asked(arg);
+    let own = run
+        .registry
+        .register("own", MetricKind::Trend, ValueType::Time)
+        .unwrap();
+    // A value on a bound belongs to it, and what is over for ten minutes still counts.
+    run.add(own, &[("kind", "b")], &[0.5, 10.0, 10.5, -1.0]);
+    run.time += 15 * MINUTE;
+    run.add(own, &[("kind", "b")], &[2e6]);
+    run.add(own, &[], &[3.0]);
+    // Its labels are those of the series before.
+    run.add(own, &[("kind", "b"), ("group", "")], &[3.0]);
+    let expected = r#"# HELP own own k6 trend
+# TYPE own summary
+own{tls_version="",quantile="0.5"} 3
+own{tls_version="",quantile="0.9"} 3
+own{tls_version="",quantile="0.95"} 3
+own{tls_version="",quantile="1"} 3
+own_sum{tls_version=""} 3
+own_count{tls_version=""} 1
+own{kind="b",tls_version="",quantile="0.5"} 3
+own{kind="b",tls_version="",quantile="0.9"} 2e+06
+own{kind="b",tls_version="",quantile="0.95"} 2e+06
+own{kind="b",tls_version="",quantile="1"} 2e+06
+own_sum{kind="b",tls_version=""} 2.000023e+06
+own_count{kind="b",tls_version=""} 6
+# HELP own_current own_current k6 trend (current)
+# TYPE own_current gauge
+own_current{tls_version=""} 3
+own_current{kind="b",tls_version=""} 3
+# HELP own_histogram own_histogram k6 trend (histogram)
+# TYPE own_histogram histogram
+own_histogram_bucket{tls_version="",le="-1"} 0
+own_histogram_bucket{tls_version="",le="0.5"} 0
+own_histogram_bucket{tls_version="",le="10"} 1
+own_histogram_bucket{tls_version="",le="1e+06"} 1
+own_histogram_bucket{tls_version="",le="+Inf"} 1
+own_histogram_sum{tls_version=""} 3
+own_histogram_count{tls_version=""} 1
+own_histogram_bucket{kind="b",tls_version="",le="-1"} 1
+own_histogram_bucket{kind="b",tls_version="",le="0.5"} 2
+own_histogram_bucket{kind="b",tls_version="",le="10"} 4
+own_histogram_bucket{kind="b",tls_version="",le="1e+06"} 5
+own_histogram_bucket{kind="b",tls_version="",le="+Inf"} 6
+own_histogram_sum{kind="b",tls_version=""} 2.000023e+06
+own_histogram_count{kind="b",tls_version=""} 6
+"#;
+    assert_eq!(run.page(arg), expected);
+    assert_eq!(run.page(arg), expected, "reading changes nothing");
+}
+
+#[test]
+fn histograms_leave_the_page_of_the_reference_as_it_is() {
+    let record = |arg: &str| {
+        let mut run = Run::asked(arg);
+        run.add(builtin::HTTP_REQ_DURATION, &[("name", "a")], &[7.0, 9.5]);
+        run.add(builtin::HTTP_REQS, &[("name", "a")], &[1.0]);
+        run.page("namespace=k6")
+    };
+    let [plain, page] = ["", "trend=both"].map(record);
+    let kept = families(&page)
+        .into_iter()
+        .filter(|f| !f.name.ends_with("_histogram"));
+    assert_eq!(kept.collect::<Vec<_>>(), families(&plain));
+    assert!(!plain.contains("_histogram"));
+    // The bounds that are for times.
+    let family = families(&page)
+        .into_iter()
+        .find(|f| f.name == "k6_http_req_duration_histogram");
+    let family = family.expect("a histogram");
+    assert_eq!(family.help, "Total time for the request (histogram)");
+    let bounds = family.lines.iter().filter_map(|line| {
+        let (_, rest) = line.split_once("le=\"")?;
+        Some(rest.split_once('"')?.0)
+    });
+    assert_eq!(
+        bounds.collect::<Vec<_>>().join(" "),
+        "0.5 1 2.5 5 10 25 50 100 250 500 1000 2500 5000 10000 30000 60000 +Inf"
+    );
+}
+
+#[test]
+fn a_script_s_own_metric_keeps_its_name_from_a_histogram() {
+    let mut run = Run::asked("trend=histogram");
+    let [own, other] = ["own", "own_histogram"].map(|name| run.metric(name, MetricKind::Trend));
+    run.add(own, &[], &[1.0]);
+    run.add(other, &[], &[2.0]);
+    let names: Vec<String> = families(&run.page(""))
+        .into_iter()
+        .map(|f| f.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "own",
+            "own_current",
+            "own_histogram",
+            "own_histogram_current",
+            "own_histogram_histogram"
+        ]
+    );
+}
+
+#[test]
+fn histograms_are_asked_for_by_name_and_bounds_must_rise() {
+    let forms = |arg: &str| PrometheusOptions::parse(arg).unwrap().series.trends;
+    for (arg, classic, native) in [
+        ("", 0, false),
+        ("trend=summary", 0, false),
+        ("trend=histogram", BUCKETS.len(), false),
+        ("trend=native", 0, true),
+        ("trend=both", BUCKETS.len(), true),
+        ("buckets=1,2.5,1e3&trend=both", 3, true),
+        ("trend=histogram&buckets=-7", 1, false),
+    ] {
+        let found = forms(arg);
+        assert_eq!(
+            found.classic.map_or(0, |bounds| bounds.len()),
+            classic,
+            "{arg}"
+        );
+        assert_eq!(found.native, native, "{arg}");
+    }
+    let many: Vec<String> = (0..201).map(|number| number.to_string()).collect();
+    for value in [
+        "",
+        "a",
+        "1,,2",
+        "2,1",
+        "1,1",
+        "1,inf",
+        "nan",
+        &many.join(","),
+    ] {
+        let error = PrometheusOptions::parse(&format!("trend=histogram&buckets={value}"));
+        let text = format!(
+            "schema: buckets \"{value}\" are not rising numbers such as 10,100,1000, 200 at most"
+        );
+        assert_eq!(error, Err(text));
+    }
+    for (arg, text) in [
+        (
+            "trend=sum",
+            "schema: trend \"sum\" is none of summary, histogram, native and both",
+        ),
+        (
+            "trend=native&buckets=1",
+            "schema: buckets are those of classic histograms, which need trend=histogram or trend=both",
+        ),
+    ] {
+        assert_eq!(PrometheusOptions::parse(arg), Err(text.to_owned()));
+    }
+}
+
+// === Which series ===
+
+/// Series of each kind that differ in their `url` and `vu`.
+fn run_with_urls(arg: &str) -> Run {
+    let mut run = Run::asked(arg);
+    let kinds = [
+        ("my_counter", MetricKind::Counter),
+        ("my_gauge", MetricKind::Gauge),
+        ("my_rate", MetricKind::Rate),
+        ("my_trend", MetricKind::Trend),
+    ];
+    let metrics = kinds.map(|(name, kind)| run.metric(name, kind));
+    for (url, vu, values) in [
+        ("/1", "1", &[4.0, 0.0][..]),
+        ("/2", "1", &[8.0]),
+        ("/3", "2", &[2.0, 3.0]),
+        ("/1", "1", &[1.0]),
+    ] {
+        run.time += 1;
+        let tags = [("kind", "b"), ("url", url), ("vu", vu), ("a b", "c")];
+        metrics
+            .iter()
+            .for_each(|&metric| run.add(metric, &tags, values));
+    }
+    run
+}
+
+#[test]
+fn series_that_differ_in_dropped_labels_are_one() {
+    let expected = r#"# HELP my_counter my_counter k6 counter
+# TYPE my_counter counter
+my_counter{kind="b"} 18
+# HELP my_gauge my_gauge k6 gauge
+# TYPE my_gauge gauge
+my_gauge{kind="b"} 1
+# HELP my_rate my_rate k6 rate
+# TYPE my_rate histogram
+my_rate_bucket{kind="b",le="0"} 1
+my_rate_bucket{kind="b",le="+Inf"} 6
+my_rate_sum{kind="b"} 18
+my_rate_count{kind="b"} 6
+# HELP my_trend my_trend k6 trend
+# TYPE my_trend summary
+my_trend{kind="b",quantile="0.5"} 2
+my_trend{kind="b",quantile="0.9"} 8
+my_trend{kind="b",quantile="0.95"} 8
+my_trend{kind="b",quantile="1"} 8
+my_trend_sum{kind="b"} 18
+my_trend_count{kind="b"} 6
+# HELP my_trend_current my_trend_current k6 trend (current)
+# TYPE my_trend_current gauge
+my_trend_current{kind="b"} 1
+"#;
+    for arg in [
+        "labels=kind",
+        // A tag by its own name, and by that of its label.
+        "drop=url,vu,a b,tls_version",
+        "drop=url,vu,a_b,tls_version",
+        "labels=kind,url&drop=url",
+        // As in a list of outputs.
+        "labels=kind%2Curl&drop=url",
+    ] {
+        let mut run = run_with_urls(arg);
+        assert_eq!(run.page(arg), expected, "{arg}");
+        assert_eq!(run.warnings(), Vec::<String>::new());
+    }
+    let histogram = "labels=kind&trend=histogram&buckets=2";
+    let page = run_with_urls(histogram).page("");
+    let lines = "my_trend_histogram_bucket{kind=\"b\",le=\"2\"} 3\n\
+                 my_trend_histogram_bucket{kind=\"b\",le=\"+Inf\"} 6\n\
+                 my_trend_histogram_sum{kind=\"b\"} 18\n";
+    assert!(page.contains(lines), "{page}");
+}
+
+#[test]
+fn a_page_without_any_label_is_still_one() {
+    let mut run = Run::asked("labels=none");
+    run.add(builtin::HTTP_REQS, &[("url", "/a")], &[1.0]);
+    run.add(builtin::HTTP_REQ_DURATION, &[("url", "/a")], &[2.0]);
+    run.add(builtin::HTTP_REQS, &[("url", "/b")], &[1.0]);
+    let page = run.page("");
+    let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        lines,
+        [
+            "http_req_duration{quantile=\"0.5\"} 2",
+            "http_req_duration{quantile=\"0.9\"} 2",
+            "http_req_duration{quantile=\"0.95\"} 2",
+            "http_req_duration{quantile=\"1\"} 2",
+            "http_req_duration_sum 2",
+            "http_req_duration_count 1",
+            "http_req_duration_current 2",
+            "http_reqs 2",
+        ]
+    );
+}
+
+#[test]
+fn series_beyond_the_limit_are_counted_and_stay_in_the_summary() {
+    let mut run = Run::asked("max_series=3");
+    let url = |n: u32| format!("/{n}");
+    for n in 0..5 {
+        run.add(builtin::HTTP_REQS, &[("url", &url(n))], &[1.0]);
+    }
+    run.add(builtin::VUS, &[], &[1.0]);
+    // What has a place keeps it, and what has none is counted once.
+    for n in 0..5 {
+        run.add(builtin::HTTP_REQS, &[("url", &url(n))], &[10.0]);
+    }
+    let page = run.page("");
+    let expected = r#"# HELP http_reqs How many HTTP requests has k6 generated, in total
+# TYPE http_reqs counter
+http_reqs{tls_version="",url="/0"} 11
+http_reqs{tls_version="",url="/1"} 11
+http_reqs{tls_version="",url="/2"} 11
+# HELP volley_prometheus_overflow_series_total Series that the Prometheus output leaves out because there are too many
+# TYPE volley_prometheus_overflow_series_total counter
+volley_prometheus_overflow_series_total{metric="http_reqs"} 2
+volley_prometheus_overflow_series_total{metric="vus"} 1
+"#;
+    assert_eq!(page, expected);
+    let warnings = run.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with(
+            "the Prometheus output has as many series as it may have, 3 (max_series):"
+        ),
+        "{warnings:?}"
+    );
+    let snapshot = run.collector.snapshot(Duration::from_secs(1));
+    let total = snapshot
+        .metrics
+        .iter()
+        .find(|m| &*m.name == "http_reqs")
+        .expect("a metric");
+    assert!(
+        matches!(total.values, crate::Values::Counter { count, .. } if count == 55.0),
+        "{:?}",
+        total.values
+    );
+}
+
+#[test]
+fn series_that_share_a_place_are_not_too_many() {
+    let mut run = Run::asked("max_series=2&drop=url");
+    for n in 0..100 {
+        run.add(builtin::HTTP_REQS, &[("url", &n.to_string())], &[1.0]);
+        run.add(builtin::ITERATIONS, &[], &[1.0]);
+    }
+    assert_eq!(run.warnings(), Vec::<String>::new());
+    run.add(builtin::HTTP_REQS, &[("url", "7")], &[-1.0]);
+    let page = run.page("");
+    assert!(page.contains(&format!("{REFUSED}{{metric=\"http_reqs\"}} 1\n")));
+    assert!(page.contains("http_reqs{tls_version=\"\"} 100\n"), "{page}");
+    assert!(
+        page.contains("iterations{tls_version=\"\"} 100\n"),
+        "{page}"
+    );
+    assert!(!page.contains(OVERFLOW));
+}
+
+#[test]
+fn lists_of_labels_and_the_limit_are_checked() {
+    let options = |arg: &str| PrometheusOptions::parse(arg).unwrap().series;
+    assert_eq!(options("labels=&drop="), SeriesOptions::default());
+    assert_eq!(SeriesOptions::default().most, 100_000);
+    let found = options("Labels=a,b c&DROP=d&max_series=7");
+    let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
+    assert_eq!(found.labels.only, Some(list(&["a", "b c"])));
+    assert_eq!(found.labels.drop, list(&["d"]));
+    assert_eq!(found.most, 7);
+    for (arg, text) in [
+        (
+            "labels=a,,b",
+            "schema: labels \"a,,b\" is not a list of names such as url,vu",
+        ),
+        (
+            "drop=,",
+            "schema: drop \",\" is not a list of names such as url,vu",
+        ),
+        (
+            "max_series=0",
+            "schema: max_series \"0\" is not a whole number from 1 on",
+        ),
+        (
+            "max_series=many",
+            "schema: max_series \"many\" is not a whole number from 1 on",
+        ),
+    ] {
+        assert_eq!(PrometheusOptions::parse(arg), Err(text.to_owned()));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::proto::{Message, push_varint, zigzag};
+use super::proto::{Message, push_varint, zigzag};
 
 /// Each power of two has 2^3 buckets.
 const SCHEMA: i64 = 3;
@@ -22,8 +22,8 @@ const BOUNDS: [f64; 8] = [
 ];
 
 /// A distribution in buckets.
-#[derive(Debug, Default)]
-pub(super) struct NativeHistogram {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NativeHistogram {
     count: u64,
     sum: f64,
     zeros: u64,
@@ -32,7 +32,7 @@ pub(super) struct NativeHistogram {
 }
 
 impl NativeHistogram {
-    pub(super) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         self.count += 1;
         self.sum += value;
         if value.abs() <= ZERO {
@@ -44,6 +44,30 @@ impl NativeHistogram {
             false => &mut self.negative,
         };
         *side.entry(bucket(value.abs())).or_default() += 1;
+    }
+
+    /// Adds all that `other` counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.zeros += other.zeros;
+        for (mine, theirs) in [
+            (&mut self.negative, &other.negative),
+            (&mut self.positive, &other.positive),
+        ] {
+            for (&number, &count) in theirs {
+                *mine.entry(number).or_default() += count;
+            }
+        }
+    }
+
+    /// Appends the buckets to a `Histogram` of `io.prometheus.client`, which has count and sum.
+    pub(super) fn expose(&self, out: &mut Message) {
+        out.sint(5, SCHEMA);
+        out.double(6, ZERO);
+        out.varint(7, self.zeros);
+        push_buckets(out, 9, &self.negative);
+        push_buckets(out, 12, &self.positive);
     }
 
     /// The message of remote write, with a time in milliseconds since 1970.
