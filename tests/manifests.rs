@@ -9,13 +9,7 @@ mod support;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read, Write},
-    net::TcpListener,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 
@@ -390,32 +384,6 @@ fn start_agent(job: &Value, index: usize, folder: &Folder, target: &Target) -> (
     (agent, metrics)
 }
 
-/// A page that says what `volley_run_info` says of an agent, for agents that do not say it yet;
-/// nothing once the agent is lost.
-fn stand_in(segment: &'static str, lost: &Arc<AtomicBool>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let lost = lost.clone();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            if lost.load(Ordering::Relaxed) {
-                break;
-            }
-            let _ = stream.read(&mut [0; 4096]);
-            let page = format!(
-                "volley_run_info{{segment=\"{segment}\",instances=\"2\",script_sha256=\"0\"}} 1\n"
-            );
-            let _ = write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\
-                 Content-Length: {}\r\nConnection: close\r\n\r\n{page}",
-                page.len()
-            );
-        }
-    });
-    port
-}
-
 #[test]
 fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
     let Some(tools) = Tools::find() else { return };
@@ -438,15 +406,10 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
         let reply = request(port, "GET", "/metrics", None, Duration::from_secs(5)).ok()?;
         (reply.status == 200).then_some(reply.body)
     };
-    let mut ports: Vec<u16> = agents.iter().map(|(_, port)| *port).collect();
+    let ports: Vec<u16> = agents.iter().map(|(_, port)| *port).collect();
     let has = until("requests on the page", || {
         page(ports[0]).filter(|page| page.contains("k6_http_reqs{"))
     });
-    let lost = Arc::new(AtomicBool::new(false));
-    if !has.contains("volley_run_info{") {
-        ports.push(stand_in("0:1/2", &Arc::default()));
-        ports.push(stand_in("1/2:1", &lost));
-    }
     let prometheus = Prometheus::start(&ports).expect("it is installed");
 
     let dashboard = &of_kind(&objects, "ConfigMap")["data"]["volley.json"];
@@ -463,11 +426,11 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
             queries += 1;
             if query.contains("volley_cpu_throttled") && !has.contains("volley_cpu_throttled") {
                 // No control group here counts it.
-                assert_eq!(prometheus.values(&query), 0);
+                assert_eq!(prometheus.count(&query), 0);
                 continue;
             }
             until(&format!("{}: {query}", panel["title"]), || {
-                (prometheus.values(&query) > 0).then_some(())
+                (prometheus.count(&query) > 0).then_some(())
             });
         }
     }
@@ -477,7 +440,7 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
         for rest in text.split("```promql\n").skip(1) {
             let query = rest.split("```").next().expect("a query").trim();
             queries += 1;
-            until(query, || (prometheus.values(query) > 0).then_some(()));
+            until(query, || (prometheus.count(query) > 0).then_some(()));
         }
     }
     assert!(queries > 20, "{queries}");
@@ -489,10 +452,9 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
     let mut agents = agents.into_iter().map(|(agent, _)| agent);
     let (first, second) = (agents.next().expect("one"), agents.next().expect("another"));
     // Killed, as by an eviction: it says nothing any more, and leaves no outcome.
-    lost.store(true, Ordering::Relaxed);
     drop(second);
     prometheus.until(seen, 1.0);
-    assert_eq!(prometheus.values("volley_run_info{instances=\"2\"}"), 1);
+    assert_eq!(prometheus.count("volley_run_info{instances=\"2\"}"), 1);
     assert!(!folder.file(&format!("results/{job}/1/exit_code")).exists());
     first.terminate();
     first.finish().expect(105);

@@ -238,13 +238,9 @@ impl Prometheus {
 
     /// How many values an expression has now, NaN not among them.
     #[track_caller]
-    pub(crate) fn values(&self, expression: &str) -> usize {
-        let path = format!("/api/v1/query?query={}", escape(expression));
-        let reply = request(self.port, "GET", &path, None, LIMIT).expect("an answer");
-        assert_eq!(reply.status, 200, "{expression}: {}", reply.body);
-        let answer = reply.json();
-        let result = answer["data"]["result"].as_array().expect("a result");
-        result.iter().filter(|row| row["value"][1] != "NaN").count()
+    pub(crate) fn count(&self, expression: &str) -> usize {
+        let values = self.values(expression).into_iter();
+        values.filter(|value| !value.is_nan()).count()
     }
 
     /// Waits until an expression has that value.
