@@ -451,17 +451,10 @@ fn bad_outputs_end_the_run_before_the_load() {
             "could not create the 'csv' output: bogus does not belong to TimeFormat values",
         ),
         (
-            "csv=nowhere/out.csv",
-            "could not create the 'csv' output: open nowhere/out.csv: no such file or directory",
-        ),
-        (
-            "csv=timeFormat=bogus",
-            "could not create the 'csv' output: bogus does not belong to TimeFormat values",
-        ),
-        (
             "prometheus=namspace=k6",
             "could not create the 'prometheus' output: schema: unknown key \"namspace\", the keys \
-             are namespace, subsystem, host, port and linger",
+             are namespace, subsystem, host, port, linger, trend, buckets, labels, drop and \
+             max_series",
         ),
         (
             "prometheus=port=656565",
