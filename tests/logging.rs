@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 use support::{Finished, Folder, Launch};
@@ -27,6 +32,105 @@ fn stack(folder: &Folder) -> String {
         "Error: iter fail\n\tat default (file://{}:8:",
         script.display()
     )
+}
+
+/// A server of the kind that Loki is: it takes what is pushed, and answers 204.
+fn loki() -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let pushed = Arc::<Mutex<Vec<Value>>>::default();
+    let taken = pushed.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            loop {
+                let (mut head, mut line) = (String::new(), String::new());
+                while stream.read_line(&mut line).is_ok_and(|n| n > 2) {
+                    head += &std::mem::take(&mut line).to_ascii_lowercase();
+                }
+                let length = head.split("content-length: ").nth(1);
+                let Some(length) = length.and_then(|rest| rest.lines().next()?.parse().ok()) else {
+                    break;
+                };
+                assert!(head.starts_with("post /push "), "{head}");
+                assert!(head.contains("content-type: application/json\r\nx-scope-orgid: me\r\n"));
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).expect("a body");
+                let body = serde_json::from_slice(&body).expect("JSON");
+                taken.lock().expect("no panic").push(body);
+                let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                stream.get_mut().write_all(answer).expect("a client");
+            }
+        }
+    });
+    (port, pushed)
+}
+
+#[test]
+fn lines_go_to_loki_with_their_labels() {
+    let (port, pushed) = loki();
+    let folder = Folder::with("script.js", TALKS);
+    let output = format!(
+        "--log-output loki=http://127.0.0.1:{port}/push,label.app=k6,header.X-Scope-OrgID=me,\
+         pushPeriod=50ms"
+    );
+    let finished = run(&folder, &output, &[]);
+    assert_eq!(finished.stderr, "");
+    let pushed = pushed.lock().expect("no panic");
+    let streams = pushed
+        .iter()
+        .flat_map(|body| body["streams"].as_array().expect("streams"));
+    let mut said = Vec::new();
+    for stream in streams {
+        let labels = &stream["stream"];
+        assert_eq!(labels["app"], "k6");
+        for value in stream["values"].as_array().expect("values") {
+            let nanos = value[0].as_str().and_then(|text| text.parse::<u64>().ok());
+            assert!(nanos > Some(1_700_000_000_000_000_000), "{value}");
+            let text = value[1].as_str().expect("a text").to_owned();
+            let label = |name: &str| labels[name].as_str().unwrap_or("-").to_owned();
+            said.push((
+                nanos,
+                text,
+                label("level"),
+                label("source"),
+                label("scenario"),
+            ));
+        }
+    }
+    said.sort();
+    let stack = stack(&folder);
+    assert!(said[4].1.starts_with(&stack), "{said:?}");
+    let seen: Vec<_> = said
+        .iter()
+        .map(|(_, text, level, source, scenario)| {
+            let text = text.split("\n\tat ").next().unwrap_or_default();
+            [text, level, source, scenario].map(str::to_owned)
+        })
+        .collect();
+    let expected = [
+        [
+            "two words <&> \"quoted\"\n\u{fc}\u{2028}\u{1b} end",
+            "info",
+            "console",
+            "-",
+        ],
+        ["a-b._/@^+c", "info", "console", "-"],
+        ["", "warning", "console", "-"],
+        ["{ a: 1 } [ null ] x", "error", "console", "-"],
+        ["Error: iter fail", "error", "stacktrace", "default"],
+    ];
+    assert_eq!(seen, expected.map(|row| row.map(str::to_owned)));
+
+    // A server that is not there costs its lines, says so, and nothing else.
+    let nobody = "--log-output loki=http://127.0.0.1:1/push";
+    let finished = run(&folder, nobody, &[]);
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    assert!(
+        lines[0].starts_with("Loki does not take log lines: Post "),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1], "Loki did not take 5 log lines");
 }
 
 #[track_caller]

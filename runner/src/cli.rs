@@ -276,7 +276,7 @@ const GLOBAL: &[Flag] = &[
         None,
         Shape::One,
         Some("K6_LOG_OUTPUT"),
-        "stderr, stdout, none or file=PATH[,level=LEVEL]",
+        "stderr, stdout, none, file=PATH[,level=LEVEL] or loki[=URL][,KEY=VALUE...]",
     ),
     flag("no-color", None, Shape::Bool, None, "no colours"),
     flag(

@@ -7,6 +7,8 @@
 //! there is room. Formats and outputs are those of k6 (`--log-format`, `--log-output`,
 //! `--console-output`).
 
+mod loki;
+
 use std::{
     borrow::Cow,
     fmt::Write as _,
@@ -22,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use loki::{Loki, LokiOptions};
 use time::{OffsetDateTime, UtcOffset};
 
 /// How much may wait for a stream before lines are dropped, in bytes.
@@ -123,6 +126,8 @@ pub(crate) enum LogOutput {
         /// The least level that is written.
         level: Threshold,
     },
+    /// Sent to a Loki server.
+    Loki(LokiOptions),
 }
 
 impl LogOutput {
@@ -137,10 +142,7 @@ impl LogOutput {
         let kind = text.split(['=', ',']).next().unwrap_or_default();
         match kind {
             "file" => Self::parse_file(text),
-            "loki" => Err(
-                "the log output 'loki' is not available in this version; use stderr, stdout, none or file=PATH"
-                    .to_owned(),
-            ),
+            "loki" => LokiOptions::parse(text).map(Self::Loki),
             _ => Err(format!("unsupported log output '{text}'")),
         }
     }
@@ -208,6 +210,7 @@ pub(crate) struct Logger {
     layout: Layout,
     start: Instant,
     main: Option<Sink>,
+    loki: Option<Loki>,
     console: Option<Sink>,
     /// What must not be seen, the longest first.
     redacted: RwLock<Vec<String>>,
@@ -232,6 +235,14 @@ impl Logger {
                 limit = *level;
                 (Some(open_log_file(path)?), false)
             }
+            LogOutput::Loki(loki) => {
+                limit = loki.level;
+                (None, false)
+            }
+        };
+        let loki = match &options.output {
+            LogOutput::Loki(loki) => Some(loki.clone()),
+            _ => None,
         };
         let console = match &options.console_output {
             Some(path) => Some(append_to(path, 0o644).map_err(|error| {
@@ -261,6 +272,7 @@ impl Logger {
             layout,
             start: Instant::now(),
             main: main.map(Sink::start).transpose()?,
+            loki: loki.map(Loki::start).transpose()?,
             console: console.map(Sink::start).transpose()?,
             redacted: RwLock::default(),
         })
@@ -268,15 +280,22 @@ impl Logger {
 
     /// Whether a line of that level would be written: for callers whose message costs something to make.
     pub(crate) fn enabled(&self, level: Level) -> bool {
-        self.least.accepts(level) && (self.main.is_some() || self.console.is_some())
+        let somebody = self.main.is_some() || self.loki.is_some() || self.console.is_some();
+        self.least.accepts(level) && somebody
     }
 
     /// Logs a line with its fields, in any order.
     pub(crate) fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
-        if let Some(sink) = &self.main
-            && self.least.accepts(level)
-        {
+        if !self.least.accepts(level) {
+            return;
+        }
+        if let Some(sink) = &self.main {
             self.send(sink, self.layout, level, message, fields);
+        }
+        if let Some(loki) = &self.loki {
+            self.cleaned(message, fields, |message, fields| {
+                loki.push(level, message, fields);
+            });
         }
     }
 
@@ -340,8 +359,9 @@ impl Logger {
             Some(sink) => sink.flush(patience, |lost| self.notice(self.layout, lost)),
             None => true,
         };
-        // Both, even when the first one is stuck.
-        flushed(&self.main) & flushed(&self.console)
+        let sent = self.loki.as_ref().is_none_or(|loki| loki.flush(patience));
+        // All, even when the first one is stuck.
+        flushed(&self.main) & flushed(&self.console) & sent
     }
 
     fn send(
@@ -352,20 +372,28 @@ impl Logger {
         message: &str,
         fields: &[(&str, &str)],
     ) {
-        let line = |message: &str, fields: &[(&str, &str)]| {
+        let line = self.cleaned(message, fields, |message, fields| {
             layout.line(now(), self.start.elapsed(), level, message, fields)
-        };
-        let line = if self.has_secrets() {
-            let clean: Vec<_> = fields
-                .iter()
-                .map(|(key, value)| (*key, self.clean(value)))
-                .collect();
-            let fields: Vec<_> = clean.iter().map(|(key, value)| (*key, &**value)).collect();
-            line(&self.clean(message), &fields)
-        } else {
-            line(message, fields)
-        };
+        });
         sink.push(line.as_bytes(), |lost| self.notice(layout, lost));
+    }
+
+    /// Hands a message and its fields on, without secrets.
+    fn cleaned<T>(
+        &self,
+        message: &str,
+        fields: &[(&str, &str)],
+        take: impl FnOnce(&str, &[(&str, &str)]) -> T,
+    ) -> T {
+        if !self.has_secrets() {
+            return take(message, fields);
+        }
+        let clean: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| (*key, self.clean(value)))
+            .collect();
+        let fields: Vec<_> = clean.iter().map(|(key, value)| (*key, &**value)).collect();
+        take(&self.clean(message), &fields)
     }
 
     /// The line that says how many lines were dropped.
