@@ -421,14 +421,16 @@ fn commands_steer_a_run_from_outside() {
         let after = finished.stdout.split("- name: \"iterations\"").nth(1);
         let count = after.and_then(|text| text.split("count: ").nth(1));
         let count = count.and_then(|text| text.split_whitespace().next());
-        count.map(str::to_owned).expect("a count of iterations")
+        count.map(str::to_owned)
     };
-    // The samples of an iteration come within a moment of it, and none comes after that.
+    // The samples of an iteration come within a moment of it, and none comes after that. On a
+    // busy machine the first have not come yet, and the metric is not there.
     let mut before = iterations(&command(&folder, port, "stats", 0));
     agent.process.until("still figures", |_| {
         std::thread::sleep(Duration::from_millis(300));
         let now = iterations(&command(&folder, port, "stats", 0));
-        (std::mem::replace(&mut before, now.clone()) == now).then_some(())
+        let still = std::mem::replace(&mut before, now.clone()) == now;
+        (still && now.is_some()).then_some(())
     });
     let finished = command(&folder, port, "resume", 0);
     assert!(finished.stdout.contains("paused: \"false\"\n"));
