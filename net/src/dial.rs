@@ -10,7 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
@@ -137,7 +137,20 @@ pub(crate) async fn dial(
     if !secure {
         return Ok(Wire::plain(socket, marks.clone()));
     }
+    // Behind a pointer, or its frame, most of which is the session, would be part of this one's.
+    let shakes: Pin<Box<dyn Future<Output = _>>> =
+        Box::pin(shake_hands(config, host, socket, marks, log));
+    shakes.await
+}
 
+/// TLS over a connection.
+async fn shake_hands(
+    config: &ClientConfig,
+    host: &str,
+    socket: Socket,
+    marks: &Rc<Marks>,
+    log: &mut DialLog,
+) -> Result<Wire, Error> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| ErrorKind::Tls(format!("tls: invalid server name {host}")))?;
     let connector = TlsConnector::from(config.tls(host)?);

@@ -257,6 +257,10 @@ impl Fiber {
     }
 
     fn suspend(&self, why: Yielded) {
+        // What took long may have gone deep, and this wait may be one of thousands at a time.
+        if self.slice_over() {
+            self.release_stack();
+        }
         let yielder = self.yielder.get();
         self.slot.leave();
         // SAFETY: the yielder lives at the bottom of the coroutine's stack for as long as the
@@ -591,17 +595,36 @@ pub(crate) fn load<'js>(ctx: &Ctx<'js>, code: &Bytecode) -> JsResult<Module<'js,
 #[derive(Debug, Clone)]
 pub(crate) struct FunctionCode(Arc<[u8]>);
 
-/// What stands around the text of a CommonJS file. The file begins on a line of its own, so that
-/// its columns are right, and [`WRAPPED_FROM`] makes that line the first.
-const WRAPPER: (&str, &str) = ("(function(module,exports){\"use strict\";\n\n", "\n})");
+/// The parameter of a module that was made a function (`graph/leaf.rs`).
+pub(crate) const LEAF_EXPORTS: &str = "__leaf_exports";
+/// What stands around the text of a file that is a function, with its parameters in between. The
+/// file begins on a line of its own, so that its columns are right, and [`WRAPPED_FROM`] makes that
+/// line the first.
+const WRAPPER: [&str; 3] = ["(function(", "){\"use strict\";\n\n", "\n})"];
 /// The number of the wrapper's first line. Not 0, which the engine takes for 1.
 const WRAPPED_FROM: i32 = -1;
 
 /// Compiles a CommonJS file. Nothing of it runs.
 pub(crate) fn compile_function(ctx: &Ctx<'_>, name: &str, source: &[u8]) -> JsResult<FunctionCode> {
+    compile_wrapped(ctx, name, source, "module,exports")
+}
+
+/// Compiles a module that was made a function of the object it fills. Nothing of it runs.
+pub(crate) fn compile_leaf(ctx: &Ctx<'_>, name: &str, source: &[u8]) -> JsResult<FunctionCode> {
+    compile_wrapped(ctx, name, source, LEAF_EXPORTS)
+}
+
+fn compile_wrapped(
+    ctx: &Ctx<'_>,
+    name: &str,
+    source: &[u8],
+    parameters: &str,
+) -> JsResult<FunctionCode> {
     let name = CString::new(name)?;
-    let mut text = Vec::with_capacity(WRAPPER.0.len() + source.len() + WRAPPER.1.len() + 1);
-    text.extend_from_slice(WRAPPER.0.as_bytes());
+    let mut text = Vec::with_capacity(source.len() + 100);
+    for part in [WRAPPER[0], parameters, WRAPPER[1]] {
+        text.extend_from_slice(part.as_bytes());
+    }
     match source.strip_prefix(b"#!") {
         // A first line for the shell is a comment.
         Some(rest) => {
@@ -610,7 +633,7 @@ pub(crate) fn compile_function(ctx: &Ctx<'_>, name: &str, source: &[u8]) -> JsRe
         }
         None => text.extend_from_slice(source),
     }
-    text.extend_from_slice(WRAPPER.1.as_bytes());
+    text.extend_from_slice(WRAPPER[2].as_bytes());
     let length = text.len();
     text.push(0);
     let raw = ctx.as_raw().as_ptr();
@@ -699,6 +722,8 @@ pub(crate) struct LazyClass {
 
 struct LazyShape {
     atoms: Vec<qjs::JSAtom>,
+    /// Whether scripts may add properties of their own.
+    open: bool,
     runtime: NonNull<qjs::JSRuntime>,
 }
 
@@ -732,6 +757,15 @@ static LAZY_EXOTIC: qjs::JSClassExoticMethods = qjs::JSClassExoticMethods {
 impl LazyClass {
     /// Makes the class in the runtime of `ctx`, for objects with these fields, in this order.
     pub(crate) fn register(ctx: &Ctx<'_>, name: &CStr, names: &[&str]) -> JsResult<Self> {
+        Self::with_shape(ctx, name, names, false)
+    }
+
+    /// The same, for objects to which scripts may add properties of their own.
+    pub(crate) fn register_open(ctx: &Ctx<'_>, name: &CStr, names: &[&str]) -> JsResult<Self> {
+        Self::with_shape(ctx, name, names, true)
+    }
+
+    fn with_shape(ctx: &Ctx<'_>, name: &CStr, names: &[&str], open: bool) -> JsResult<Self> {
         let raw = ctx.as_raw().as_ptr();
         // SAFETY: a live context.
         let runtime = unsafe { qjs::JS_GetRuntime(raw) };
@@ -768,7 +802,11 @@ impl LazyClass {
         let runtime = NonNull::new(runtime).ok_or(Error::Unknown)?;
         Ok(Self {
             id,
-            shape: Rc::new(LazyShape { atoms, runtime }),
+            shape: Rc::new(LazyShape {
+                atoms,
+                open,
+                runtime,
+            }),
         })
     }
 
@@ -919,6 +957,14 @@ unsafe extern "C" fn lazy_set_property(
     let (js, this) = unsafe { (Ctx::from_raw(NonNull::new_unchecked(ctx)), lazy(object)) };
     let Some(this) = this else { return 0 };
     let Some(index) = this.shape.atoms.iter().position(|a| *a == atom) else {
+        if this.shape.open {
+            let flags = qjs::JS_PROP_C_W_E | qjs::JS_PROP_THROW;
+            // SAFETY: a live context and object; the property takes over the reference made here.
+            return unsafe {
+                let value = qjs::JS_DupValue(ctx, value);
+                qjs::JS_DefinePropertyValue(ctx, object, atom, value, flags as _)
+            };
+        }
         // SAFETY: a live atom; the C string is freed right after the copy.
         let name = unsafe {
             let text = qjs::JS_AtomToCStringLen(ctx, ptr::null_mut(), atom);

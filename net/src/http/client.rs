@@ -233,7 +233,9 @@ impl Client {
             request = head::request(&self.config, outgoing).map_err(named)?;
         }
         if outgoing.url.scheme() == "https" {
-            return self.secure(request, outgoing, trip, held).await;
+            // In the heap, as what only a new connection needs: the future of a request lies on the
+            // stack of a VU, of which there are thousands.
+            return Box::pin(self.secure(request, outgoing, trip, held)).await;
         }
         match self.open(outgoing, trip).await? {
             Opened::Http1(connection) => {
@@ -261,7 +263,8 @@ impl Client {
     }
 
     async fn open(&self, outgoing: &Outgoing<'_>, trip: &mut Trip) -> Result<Opened, Error> {
-        connection::open(&self.config, outgoing.url, self.local, &self.meter, trip)
+        let opens = connection::open(&self.config, outgoing.url, self.local, &self.meter, trip);
+        Box::pin(opens)
             .await
             .map_err(|error| error.of(&outgoing.method, outgoing.url))
     }

@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice, Write as _},
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -83,7 +83,9 @@ pub(super) async fn open(
     let marks = Marks::new(meter.clone());
     let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
     if trip.dial.http2 {
-        return http2::open(wire, url, marks, trip).await.map(Opened::Http2);
+        // Behind a pointer, or its frame would be part of this one's.
+        let opens: Pin<Box<dyn Future<Output = _>>> = Box::pin(http2::open(wire, url, marks, trip));
+        return opens.await.map(Opened::Http2);
     }
     Ok(Opened::Http1(Connection {
         wire,

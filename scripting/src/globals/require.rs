@@ -91,8 +91,24 @@ fn require<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>, specifier: &str) -> JsResul
     let unit = state.script.graph(|graph| graph.unit(&url));
     match unit {
         Some(unit) if unit.function().is_some() => run_commonjs(ctx, state, &url),
+        Some(unit) if unit.leaf().is_some() => namespace_of(ctx, state, &graph::leaf_view(&url)),
         _ => namespace_of(ctx, state, &url),
     }
+}
+
+/// Runs a file that is a function, for a view of it, and answers its exports.
+pub(crate) fn load<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>, url: &str) -> JsResult<Value<'js>> {
+    let unit = state.script.graph(|graph| graph.unit(url));
+    let Some(code) = unit.as_ref().and_then(|unit| unit.leaf()) else {
+        return run_commonjs(ctx, state, url);
+    };
+    let exports = Object::new(ctx.clone())?;
+    let function = engine::load_function(ctx, code)?;
+    let nothing = This(Value::new_undefined(ctx.clone()));
+    bounded(ctx, state, || {
+        function.call::<_, ()>((nothing, exports.clone()))
+    })?;
+    Ok(exports.into_value())
 }
 
 /// The exports of a CommonJS file, which runs if it has not yet.

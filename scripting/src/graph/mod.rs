@@ -10,6 +10,7 @@
 //! lines of JavaScript that export the names which are asked for.
 
 pub(crate) mod analysis;
+mod leaf;
 mod namespaces;
 mod positions;
 pub(crate) mod stack;
@@ -63,6 +64,8 @@ enum Code {
         compiled: OnceLock<Bytecode>,
     },
     CommonJs(FunctionCode),
+    /// A module that is a function of the object of its exports; [`leaf_view`] exports them.
+    Leaf(FunctionCode),
 }
 
 impl Code {
@@ -79,7 +82,7 @@ enum Meta {
     Nothing,
     /// `resolve`, relative to this URL.
     Resolve(Box<str>),
-    /// `load`, which runs this CommonJS file and answers its exports.
+    /// `load`, which runs this file that is a function and answers its exports.
     Load(Box<str>),
 }
 
@@ -95,7 +98,15 @@ impl Unit {
     pub(crate) fn function(&self) -> Option<&FunctionCode> {
         match &self.code {
             Code::CommonJs(code) => Some(code),
-            Code::Module { .. } => None,
+            Code::Module { .. } | Code::Leaf(_) => None,
+        }
+    }
+
+    /// The function of a module that is one.
+    pub(crate) fn leaf(&self) -> Option<&FunctionCode> {
+        match &self.code {
+            Code::Leaf(code) => Some(code),
+            Code::Module { .. } | Code::CommonJs(_) => None,
         }
     }
 }
@@ -190,6 +201,8 @@ impl Graph {
 struct Draft {
     text: Vec<u8>,
     kind: Kind,
+    /// What it exports, if it is a module as a function; the text is that of the function then.
+    leaf: Option<Vec<String>>,
     meta: bool,
     /// Uses with what each of them means.
     uses: Vec<(Use, Target)>,
@@ -224,6 +237,7 @@ pub(crate) fn prepare(
     let mut survey = Survey {
         ctx,
         state,
+        root: name,
         drafts: BTreeMap::new(),
         order: Vec::new(),
         unknown: BTreeSet::new(),
@@ -245,6 +259,8 @@ pub(crate) fn prepare(
 struct Survey<'a, 'js> {
     ctx: &'a Ctx<'js>,
     state: &'a Rc<VuState>,
+    /// What was asked for, which nothing imports.
+    root: &'a str,
     drafts: BTreeMap<String, Draft>,
     /// Names of the drafts in the order in which they were found.
     order: Vec<String>,
@@ -354,12 +370,21 @@ impl<'js> Survey<'_, 'js> {
             }
             targets.push((one, target));
         }
+        let leaf = match kind {
+            Kind::Module if url != self.root && targets.is_empty() && !meta => leaf::of(&text),
+            _ => None,
+        };
+        let leaf = leaf.map(|leaf| {
+            text = leaf.text.into();
+            leaf.names
+        });
         self.order.push(url.to_owned());
         self.drafts.insert(
             url.to_owned(),
             Draft {
                 text: text.into_owned().into_bytes(),
                 kind,
+                leaf,
                 meta,
                 uses: targets,
             },
@@ -459,10 +484,17 @@ impl<'js> Survey<'_, 'js> {
                 }
             }
             for (one, target) in marked {
-                let name = self.namespace_view(target);
+                let name = self.namespace_view(target)?;
                 mark(&mut text, one, name, &mut requests);
             }
             let code = match draft.kind {
+                Kind::Module if let Some(names) = &draft.leaf => {
+                    let code = engine::compile_leaf(self.ctx, &url, &text).map_err(|error| {
+                        Problem::Other(rejected(self.state, self.ctx, &url, &text, error))
+                    })?;
+                    self.define_leaf_view(&url, names);
+                    Code::Leaf(code)
+                }
                 Kind::Module => Code::module(text),
                 Kind::CommonJs => {
                     Code::CommonJs(engine::compile_function(self.ctx, &url, &text).map_err(
@@ -495,6 +527,15 @@ impl<'js> Survey<'_, 'js> {
     fn view(&self, target: &Target, names: &BTreeSet<&str>, star: bool) -> Result<String, Problem> {
         match target {
             Target::Builtin(module) => {
+                if modules::is_default_only(module) {
+                    let mut wanted: BTreeSet<String> =
+                        names.iter().map(|name| (*name).to_owned()).collect();
+                    wanted.remove("default");
+                    if star {
+                        wanted.extend(self.exports_of(module)?.iter().cloned());
+                    }
+                    return Ok(self.members_view(module, &wanted, true));
+                }
                 if names.is_empty() {
                     return Ok(module.clone());
                 }
@@ -545,14 +586,36 @@ impl<'js> Survey<'_, 'js> {
                 self.define_view(&name, &text, None, Meta::Load(url.as_str().into()));
                 Ok(name)
             }
+            Target::File(url) if self.is_leaf(url) => Ok(leaf_view(url)),
             Target::File(url) => Ok(url.clone()),
         }
     }
 
+    fn is_leaf(&self, url: &str) -> bool {
+        match self.drafts.get(url) {
+            Some(draft) => draft.leaf.is_some(),
+            None => self
+                .state
+                .script
+                .graph(|graph| graph.unit(url).is_some_and(|unit| unit.leaf().is_some())),
+        }
+    }
+
+    fn define_leaf_view(&self, url: &str, names: &[String]) {
+        let mut text = "const e=import.meta.load();".to_owned();
+        for (at, name) in names.iter().enumerate() {
+            text.push_str(&format!("const v{at}=e.{name};export{{v{at} as {name}}};"));
+        }
+        self.define_view(&leaf_view(url), &text, None, Meta::Load(url.into()));
+    }
+
     /// The name of what serves `import * as all`: no `default` for a built-in module, and for a
     /// CommonJS file, as its default, an object with the keys its exports have by then.
-    fn namespace_view(&self, target: &Target) -> String {
-        match target {
+    fn namespace_view(&self, target: &Target) -> Result<String, Problem> {
+        Ok(match target {
+            Target::Builtin(module) if modules::is_default_only(module) => {
+                self.members_view(module, &*self.exports_of(module)?, false)
+            }
             Target::Builtin(module) => {
                 let name = format!("{VIEW}{module}");
                 let text = format!("export * from \"{module}\";");
@@ -568,7 +631,28 @@ impl<'js> Survey<'_, 'js> {
                 self.define_view(&name, text, None, Meta::Load(url.as_str().into()));
                 name
             }
+        })
+    }
+
+    /// The name of what exports these members of the module's default; itself where it can.
+    fn members_view(&self, module: &String, names: &BTreeSet<String>, default: bool) -> String {
+        if names.is_empty() && default {
+            return module.clone();
         }
+        let list: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mark = if default { '?' } else { '*' };
+        let name = format!("{VIEW}{module}{mark}{}", list.join(","));
+        let mut text = format!("import o from \"{module}\";");
+        if default {
+            text.push_str("export{o as default};");
+        }
+        for (at, member) in names.iter().enumerate() {
+            text.push_str(&format!(
+                "const v{at}=o[{member:?}];export{{v{at} as {member:?}}};"
+            ));
+        }
+        self.define_view(&name, &text, Some(module), Meta::Nothing);
+        name
     }
 
     fn define_view(&self, name: &str, text: &str, module: Option<&String>, meta: Meta) {
@@ -598,14 +682,18 @@ impl<'js> Survey<'_, 'js> {
         });
     }
 
-    /// What a built-in module exports, by running it: it has no effect but that.
+    /// What a built-in module exports, by running it: it has no effect but that. Of a module that
+    /// has a default only, the members of that.
     fn exports_of(&self, module: &str) -> Result<Arc<BTreeSet<String>>, Problem> {
         let script = &self.state.script;
         if let Some(known) = script.graph(|graph| graph.builtins.get(module).cloned()) {
             return Ok(known);
         }
         let names = || -> JsResult<BTreeSet<String>> {
-            let namespace = require::evaluate(self.ctx, self.state, module)?;
+            let mut namespace = require::evaluate(self.ctx, self.state, module)?;
+            if modules::is_default_only(module) {
+                namespace = namespace.get("default")?;
+            }
             namespace
                 .own_keys::<String>(rquickjs::Filter::new().string())
                 .collect()
@@ -666,6 +754,11 @@ fn place_of(url: &str, description: &str) -> Option<(usize, usize)> {
         let mut numbers = at.trim_start_matches(':').split([':', '(']);
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     })
+}
+
+/// The name of the view that exports what a module exports that is a function.
+pub(crate) fn leaf_view(url: &str) -> String {
+    format!("{VIEW}{url}=")
 }
 
 /// Changes a namespace import in the text, without moving anything: its specifier gets a mark, and
@@ -758,7 +851,7 @@ fn give_meta(module: &Module<'_, Declared>, meta: &Meta, state: &Rc<VuState>) ->
 fn load_function<'js>(ctx: &Ctx<'js>, state: &Rc<VuState>, url: &str) -> JsResult<Function<'js>> {
     let (url, state): (Box<str>, _) = (url.into(), state.clone());
     Function::new(ctx.clone(), move |ctx: Ctx<'js>| {
-        require::run_commonjs(&ctx, &state, &url)
+        require::load(&ctx, &state, &url)
     })
 }
 

@@ -607,3 +607,47 @@ fn stacks_have_the_form_of_k6() {
         ]
     );
 }
+
+#[test]
+fn a_large_bundle_is_a_module_like_any_other() {
+    let bundle = format!(
+        "console.log('run', this);
+         let count = 0; const next = () => ++count; function where() {{ return new Error('here').stack; }}
+         export {{ next, where, next as default }};\n/*{}*/",
+        "x".repeat(20_000)
+    );
+    let broken = format!(
+        "let a = 1; export {{ a }}; throw new RangeError('top');\n/*{}*/",
+        "x".repeat(20_000)
+    );
+    let lines = init(
+        "import next, { where } from './bundle.js'; import * as all from './bundle.js';
+         import { next as again } from './through.js';
+         console.log(next(), all.next(), again(), Object.keys(all).join(), Object.isExtensible(all));
+         console.log(where().split('\\n')[1].trim());
+         const required = require('./bundle.js');
+         console.log(required.next === next, required.default === next);
+         for (const name of ['./names.js', './broken.js', './half.js']) {
+           try { require(name) } catch (e) { console.log(e.name, e.message) }
+         }",
+        &[
+            ("file:///dir/bundle.js", &bundle),
+            ("file:///dir/broken.js", &broken),
+            ("file:///dir/half.js", "import { a } from './broken.js'; console.log(a);"),
+            ("file:///dir/through.js", "export * from './bundle.js';"),
+            ("file:///dir/names.js", "import { gone } from './bundle.js'; console.log(gone);"),
+        ],
+    );
+    assert_eq!(
+        lines,
+        [
+            "run undefined",
+            "1 2 3 default,next,where false",
+            "at where (file:///dir/bundle.js:2:83(0))",
+            "true true",
+            "SyntaxError The requested module \"./bundle.js\" does not provide an export named \"gone\"",
+            "RangeError top",
+            "RangeError top",
+        ]
+    );
+}

@@ -104,6 +104,9 @@ const OBJECT_STYLE: &[&str] = &[
     "k6/ws",
 ];
 
+/// Modules that have a default export only, whose members their named exports are.
+const DEFAULT_ONLY: &[&str] = &["k6/http"];
+
 /// What a built-in name turned out to be.
 pub(crate) enum Found {
     /// A module of the table.
@@ -157,6 +160,11 @@ pub(crate) fn former_names() -> impl Iterator<Item = &'static str> {
 /// Whether named exports of the module are members of its default.
 pub(crate) fn is_object_style(name: &str) -> bool {
     OBJECT_STYLE.contains(&name)
+}
+
+/// Whether the named exports of the module have to be made of its default.
+pub(crate) fn is_default_only(name: &str) -> bool {
+    DEFAULT_ONLY.contains(&name)
 }
 
 const fn row<D: ModuleDef>(name: &'static str) -> Module {

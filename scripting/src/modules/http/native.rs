@@ -1,4 +1,5 @@
-//! The objects that only Rust can make: responses, files, URL templates, jars, expected statuses.
+//! The objects that only Rust can make: responses, files, URL templates, jars, expected statuses,
+//! and the module itself.
 //!
 //! Their classes are made when the first object of the kind is.
 
@@ -24,6 +25,7 @@ pub(super) enum Kind {
     Template,
     CookieJar,
     Expected,
+    Module,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Template => (c"URL", url::FIELDS),
             Self::CookieJar => (c"CookieJar", jar::FIELDS),
             Self::Expected => (c"ExpectedStatuses", &[]),
+            Self::Module => (c"Object", super::MEMBERS),
         }
     }
 }
@@ -41,7 +44,7 @@ impl Kind {
 /// What the module keeps for its VU.
 #[derive(Default)]
 pub(crate) struct Natives {
-    classes: [OnceCell<LazyClass>; 5],
+    classes: [OnceCell<LazyClass>; 6],
     /// What `setResponseCallback` was given last.
     pub(super) verdict: RefCell<Verdict>,
 }
@@ -57,7 +60,10 @@ impl Natives {
         let cell = &self.classes[kind as usize];
         if cell.get().is_none() {
             let (name, fields) = kind.definition();
-            let class = LazyClass::register(ctx, name, fields)?;
+            let class = match kind {
+                Kind::Module => LazyClass::register_open(ctx, name, fields)?,
+                _ => LazyClass::register(ctx, name, fields)?,
+            };
             // Nobody else can have set it: registering runs no script.
             let _ = cell.set(class);
         }
