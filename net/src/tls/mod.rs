@@ -66,6 +66,32 @@ impl ClientConfig {
         Ok(made.clone())
     }
 
+    /// The TLS settings of a connection for gRPC, which speaks HTTP/2 only: those for the host, with
+    /// roots and a certificate to show that may be the connection's own.
+    pub(crate) fn tls_for_grpc(
+        &self,
+        host: &str,
+        roots: Option<Vec<CertificateDer<'static>>>,
+        identity: Option<Identity>,
+    ) -> Result<Arc<rustls::ClientConfig>, Error> {
+        let mut tls = (*self.tls(host)?).clone();
+        if let Some(roots) = roots.filter(|_| !self.insecure_skip_tls_verify) {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(roots);
+            let provider = tls.crypto_provider().clone();
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+                .build()
+                .map_err(|e| ErrorKind::Tls(format!("tls: {e}")))?;
+            tls.dangerous()
+                .set_certificate_verifier(Arc::new(NameFirst(verifier)));
+        }
+        if let Some(identity) = identity {
+            tls.client_auth_cert_resolver = Arc::new(Chooser(vec![identity]));
+        }
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(tls))
+    }
+
     /// Looks for contradictions between the TLS options, before any connection is made.
     ///
     /// # Errors
