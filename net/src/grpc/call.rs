@@ -49,7 +49,7 @@ pub enum Event {
     /// A message from the server.
     Message(Bytes),
     /// It is over; nothing comes after this.
-    End(Outcome),
+    End(Box<Outcome>),
 }
 
 /// How a call has ended.
@@ -230,6 +230,24 @@ impl Call {
         }
     }
 
+    /// Sends what can be sent and reads nothing; for those who have read enough for now.
+    pub fn poll_send(&self, task: &mut Context<'_>) {
+        let mut state = self.state.borrow_mut();
+        if state.over {
+            return;
+        }
+        state.waker = Some(task.waker().clone());
+        self.http2.drive(task);
+        if state.pump(task) {
+            self.http2.drive(task);
+        }
+    }
+
+    /// Wakes who polls it.
+    pub fn wake(&self) {
+        self.state.borrow_mut().wake();
+    }
+
     fn give_up(&self, status: Status) {
         let mut state = self.state.borrow_mut();
         state.given_up.get_or_insert(status);
@@ -399,13 +417,13 @@ impl State {
         self.late = None;
         self.body = None;
         self.response = None;
-        Event::End(Outcome {
+        Event::End(Box::new(Outcome {
             status,
             headers: std::mem::take(&mut self.headers),
             trailers,
             end: Instant::now(),
             untouched: false,
-        })
+        }))
     }
 }
 

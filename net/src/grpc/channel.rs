@@ -313,6 +313,11 @@ impl Channel {
         Call::open(http2, &self.terms, request, deadline).map_err(|e| Status::of(&e))
     }
 
+    /// The address of the server, if there is a connection.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.current.borrow().as_ref()?.remote
+    }
+
     /// Closes the connection. Calls that go on end with the status `Canceled`, and so does each that
     /// begins afterwards.
     pub fn close(&self) {
@@ -398,7 +403,7 @@ async fn only_message(call: &Call) -> (Option<Bytes>, Outcome) {
                                 non-server-streaming RPC";
                     outcome.status = Status::new(StatusCode::INTERNAL, text);
                 }
-                return (only, outcome);
+                return (only, *outcome);
             }
         }
     }

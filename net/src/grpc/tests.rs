@@ -382,7 +382,7 @@ async fn all(call: &Call) -> (Vec<Bytes>, Outcome) {
     loop {
         match call.next().await {
             Event::Message(message) => messages.push(message),
-            Event::End(outcome) => return (messages, outcome),
+            Event::End(outcome) => return (messages, *outcome),
         }
     }
 }

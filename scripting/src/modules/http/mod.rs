@@ -25,6 +25,7 @@ use rquickjs::{
 };
 
 pub(crate) use self::native::Natives;
+pub(super) use self::params::parse_timeout;
 use self::request::Arguments;
 use crate::{host::Level, state::VuState, vu::state_of};
 
