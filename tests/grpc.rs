@@ -220,6 +220,70 @@ fn servers_on_tls_are_trusted_by_the_tests_options_or_the_connections_own() {
 }
 
 #[test]
+fn names_go_by_the_rules_of_the_test() {
+    let script = format!(
+        "{LOADED}
+         export const options = {{ iterations: 1, blockHostnames: ['*.blocked.test'], blacklistIPs: ['192.0.2.0/24'],
+           hosts: {{ 'grpc.test': '127.0.0.1', 'far.test': '192.0.2.1' }} }};
+         const port = __ENV.AT.split(':')[1];
+         export default function () {{
+           for (const host of ['grpc.test', 'a.blocked.test', 'far.test'])
+             try {{
+               client.connect(`${{host}}:${{port}}`, {{ plaintext: true }});
+               console.log(client.invoke('t.v1.Test/Head', {{}}).message.message.split('\\n')[0]);
+             }} catch (e) {{ console.log(e.message); }}
+         }}"
+    );
+    let (server, folder) = (Server::start(), folder(&script));
+    let finished = launch(&folder, "run -q script.js", &server)
+        // Calls go around proxies.
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .run();
+    let failed =
+        |cause| format!("connection error: desc = \"transport: error while dialing: {cause}\"");
+    assert_eq!(
+        said(&finished),
+        [
+            format!("http://grpc.test:{}/t.v1.Test/Head", server.address.port()),
+            failed("hostname (a.blocked.test) is in a blocked pattern (*.blocked.test)"),
+            failed("IP (192.0.2.1) is in a blacklisted range (192.0.2.0/24)"),
+        ],
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn connections_come_and_go_with_iterations() {
+    let script = format!(
+        "{LOADED}
+         export default function () {{
+           client.connect(__ENV.AT, {{ plaintext: true }});
+           client.invoke('t.v1.Test/Echo', {{}});
+           if (__ITER % 2) client.close();
+           const own = new Client(); own.connect(__ENV.AT, {{ plaintext: true }});
+         }}"
+    );
+    let (server, folder) = (Server::start(), folder(&script));
+    let finished = launch(
+        &folder,
+        "run -q script.js --vus 2 --iterations 600",
+        &server,
+    )
+    .env("VOLLEY_WORKERS", "1")
+    .run();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(said(&finished).len(), 0);
+    assert_eq!(server.seen.connections.load(Ordering::SeqCst), 1200);
+    until("connections to be closed", || {
+        (server.seen.open.load(Ordering::SeqCst) == 0).then_some(())
+    });
+    // Not all of them at the end.
+    let most = server.seen.most_open.load(Ordering::SeqCst);
+    assert!(most < 300, "{most}");
+}
+
+#[test]
 fn the_end_of_a_run_gives_calls_and_streams_up() {
     let script = format!(
         "{LOADED}

@@ -68,6 +68,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a call that nobody waits for any more.
+    pub fn cancelled() -> Self {
+        Self::failed(Status::cancelled())
+    }
+
     pub(super) fn failed(status: Status) -> Self {
         Self {
             status,

@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use prost::Message;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use rquickjs::{Ctx, IntoJs, Object, Result as JsResult, Value};
-use volley_net::{Bytes, CallRequest, Channel, Reply};
+use volley_net::{Bytes, CallRequest, Channel, Outcome};
 
 use super::{
     StreamMetrics,
@@ -159,12 +159,12 @@ impl Client {
         ctx: &Ctx<'_>,
         state: &VuState,
         connection: &Connection,
-        metadata: &volley_net::Metadata,
+        request: &CallRequest,
     ) -> JsResult<DescriptorPool> {
         let mut asked = Vec::new();
         let told = state.wait(reflection::describe(
             &connection.channel,
-            metadata,
+            request,
             &mut asked,
         ));
         for one in &asked {
@@ -197,7 +197,8 @@ impl Prepared {
         let reply = connection.channel.unary(&request, &message).await;
         meta.record(state, reply.begun, &reply.outcome, reply.remote);
         Answered {
-            reply,
+            message: reply.message,
+            outcome: reply.outcome,
             method,
             discard,
         }
@@ -206,15 +207,16 @@ impl Prepared {
 
 /// A call that is over.
 struct Answered {
-    reply: Reply,
+    message: Option<Bytes>,
+    outcome: Outcome,
     method: MethodDescriptor,
     discard: bool,
 }
 
 impl Answered {
     fn show<'js>(&self, ctx: &Ctx<'js>) -> JsResult<Object<'js>> {
-        let (message, outcome) = (self.reply.message.as_deref(), &self.reply.outcome);
-        call::response(ctx, &self.method, message, outcome, self.discard)
+        let message = self.message.as_deref();
+        call::response(ctx, &self.method, message, &self.outcome, self.discard)
     }
 }
 
@@ -305,8 +307,13 @@ fn connect<'js>(ctx: &Ctx<'js>, this: &Rc<Client>, args: &[Value<'js>]) -> JsRes
         channel: Rc::new(channel),
         address: address.into(),
     };
-    if let Some(metadata) = &params.reflect {
-        let pool = this.reflect(ctx, &state, &connection, metadata)?;
+    if let Some(metadata) = params.reflect {
+        let request = CallRequest {
+            metadata,
+            timeout: Some(params.timeout),
+            ..CallRequest::default()
+        };
+        let pool = this.reflect(ctx, &state, &connection, &request)?;
         let mut pools = this.pools.borrow_mut();
         // Connecting again must not add the same again.
         pools.retain(|known| *known != pool);
@@ -352,16 +359,21 @@ fn async_invoke<'js>(
     };
     let vu = state.clone();
     let cancelled = state.events.cancelled();
+    let (method, discard) = (prepared.method.clone(), prepared.discard);
     let work = async move {
-        // Without samples: nobody waits for it any more.
         match select(pin!(prepared.run(&vu)), pin!(cancelled)).await {
-            Either::Left((answered, _)) => Some(answered),
-            Either::Right(_) => None,
+            Either::Left((answered, _)) => answered,
+            // Without samples: nobody waits for it any more.
+            Either::Right(_) => Answered {
+                message: None,
+                outcome: Outcome::cancelled(),
+                method,
+                discard,
+            },
         }
     };
-    state.background(ctx, resolve, reject, work, |ctx, answered| match answered {
-        Some(answered) => Ok(Ok(answered.show(ctx)?.into_value())),
-        None => Ok(Err(error::rejection(ctx, "", "context canceled")?)),
+    state.background(ctx, resolve, reject, work, |ctx, answered| {
+        Ok(Ok(answered.show(ctx)?.into_value()))
     })?;
     Ok(promise.into_value())
 }

@@ -159,3 +159,36 @@ pub(super) fn method_list<'js>(ctx: &Ctx<'js>, pool: &DescriptorPool) -> JsResul
     }
     Ok(list)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Files, ScriptSource};
+
+    #[test]
+    fn what_is_loaded_again_is_the_same() {
+        let file = |name: &str| {
+            (
+                format!("file:///dir/{name}"),
+                b"syntax = \"proto3\";"[..].into(),
+            )
+        };
+        let files = ["a.proto", "b.proto"].map(file);
+        let script = Script::new(ScriptSource {
+            url: "file:///dir/script.js".to_owned(),
+            pwd: "file:///dir".to_owned(),
+            code: b"".as_slice().into(),
+            files: Files::archive(files.into()),
+            env: Vec::new(),
+            extended: true,
+        });
+        let load = |folders: &[&str], name: &str| {
+            let folders: Vec<String> = folders.iter().map(|f| (*f).to_owned()).collect();
+            super::load(&script, &folders, &[name.to_owned()]).expect("a pool")
+        };
+        // Pools are equal when they share their data.
+        assert_eq!(load(&[], "a.proto"), load(&[], "a.proto"));
+        assert_eq!(load(&[], "a.proto"), load(&["", "."], "a.proto"));
+        assert_ne!(load(&[], "a.proto"), load(&[], "b.proto"));
+    }
+}

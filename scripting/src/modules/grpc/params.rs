@@ -65,8 +65,8 @@ pub(super) fn connect(params: Option<&Value<'_>>) -> Parsed<ConnectParams> {
                 Err(text) => Err(format!("invalid reflectMetadata param: {text}")),
             },
             "timeout" => timeout(&value).map(|timeout| parsed.timeout = timeout),
-            "maxReceiveSize" => size(&key, &value).map(|size| channel.max_receive = size),
-            "maxSendSize" => size(&key, &value).map(|size| channel.max_send = size),
+            "maxReceiveSize" => size(&key, &value, &mut channel.max_receive),
+            "maxSendSize" => size(&key, &value, &mut channel.max_send),
             "authority" => match text_of(&value) {
                 Some(name) => {
                     channel.authority = Some(name).filter(|name| !name.is_empty());
@@ -125,13 +125,18 @@ fn text_of(value: &Value<'_>) -> Option<String> {
     value.as_string().map(engine::rust_string)
 }
 
-/// A number of bytes.
-fn size(key: &str, value: &Value<'_>) -> Result<usize, String> {
+/// A number of bytes; 0 leaves what is.
+fn size(key: &str, value: &Value<'_>, limit: &mut usize) -> Result<(), String> {
     match value.as_number() {
         Some(number) if number.fract() == 0.0 && number < 0.0 => {
             Err(wrong(key, value, "a positive integer"))
         }
-        Some(number) if number.fract() == 0.0 => Ok(number as usize),
+        Some(number) if number.fract() == 0.0 => {
+            if number > 0.0 {
+                *limit = number as usize;
+            }
+            Ok(())
+        }
         _ => Err(wrong(key, value, "an integer")),
     }
 }

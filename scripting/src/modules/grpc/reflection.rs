@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
-use volley_net::{Call, CallRequest, Channel, Event, Metadata, Outcome, StatusCode};
+use volley_net::{Call, CallRequest, Channel, Event, Outcome, StatusCode};
 
 use super::wellknown::{REFLECTION, ReflectionRequest, ReflectionResponse, standard_file};
 
@@ -19,21 +19,21 @@ pub(super) struct Asked {
     pub(super) outcome: Outcome,
 }
 
-/// What the server has to tell of its services, with everything that their files import.
+/// What the server has to tell of its services, with everything that their files import. `terms` are
+/// what goes along with the questions, and how long the answers may take.
 ///
 /// # Errors
 /// What the script is told.
 pub(super) async fn describe(
     channel: &Channel,
-    metadata: &Metadata,
+    terms: &CallRequest,
     asked: &mut Vec<Asked>,
 ) -> Result<FileDescriptorSet, String> {
     let mut failure = None;
     for path in REFLECTION {
         let request = CallRequest {
             path: path.to_owned(),
-            metadata: metadata.clone(),
-            timeout: None,
+            ..terms.clone()
         };
         let begun = Instant::now();
         let mut conversation = match channel.begin(&request).await {

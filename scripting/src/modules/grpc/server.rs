@@ -152,6 +152,9 @@ pub(crate) struct Reflected {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) connections: AtomicUsize,
+    /// How many are open, and the most that were at a time.
+    pub(crate) open: AtomicUsize,
+    pub(crate) most_open: AtomicUsize,
     /// Paths of calls, in their order.
     pub(crate) calls: Mutex<Vec<String>>,
     /// How many calls were given up by the client.
@@ -201,6 +204,9 @@ async fn listen(listener: TcpListener, tls: Option<rustls::ServerConfig>, shared
         shared.0.connections.fetch_add(1, Ordering::SeqCst);
         let (acceptor, shared) = (acceptor.clone(), shared.clone());
         tokio::task::spawn_local(async move {
+            let seen = shared.0.clone();
+            let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most_open.fetch_max(open, Ordering::SeqCst);
             match acceptor {
                 None => serve(stream, shared).await,
                 Some(acceptor) => {
@@ -209,6 +215,7 @@ async fn listen(listener: TcpListener, tls: Option<rustls::ServerConfig>, shared
                     }
                 }
             }
+            seen.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }

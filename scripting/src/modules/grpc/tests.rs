@@ -511,6 +511,28 @@ fn servers_that_do_not_describe_themselves_say_so() {
 }
 
 #[test]
+fn messages_have_the_limits_of_the_connection() {
+    let server = Server::start();
+    let lines = run_against(
+        &server,
+        "const big = { text_here: 'x'.repeat(1000) };
+         for (const limits of [{ maxSendSize: 500 }, { maxReceiveSize: 500 }, { maxSendSize: 0, maxReceiveSize: 0 }]) {
+           client.connect(address, { plaintext: true, ...limits });
+           const r = client.invoke('t.v1.Test/Echo', big);
+           console.log(r.status, r.error && r.error.message);
+         }",
+    );
+    assert_eq!(
+        lines,
+        [
+            "8 trying to send message larger than max (1003 vs. 500)",
+            "8 grpc: received message larger than max (1003 vs. 500)",
+            "0 null",
+        ]
+    );
+}
+
+#[test]
 fn streams_of_all_kinds_tell_their_events() {
     let server = Server::start();
     let lines = run_against(
@@ -624,7 +646,7 @@ fn what_an_iteration_leaves_behind_ends_with_its_failure() {
     let server = Server::start();
     let lines = run_against(
         &server,
-        "client.asyncInvoke('t.v1.Test/Wait', { n: 1 }).catch((e) => console.log('async', String(e)));
+        "client.asyncInvoke('t.v1.Test/Wait', { n: 1 }).then((r) => console.log('async', r.status, r.error.message));
          const s = new Stream(client, 't.v1.Test/Chat'); s.write({ n: 1 });
          s.on('error', (e) => console.log('stream', e.code, e.message)); s.on('end', () => console.log('end', typeof s));
          await new Promise((done) => s.on('data', done));
@@ -640,7 +662,7 @@ fn what_an_iteration_leaves_behind_ends_with_its_failure() {
     assert_eq!(
         sorted[1..],
         [
-            "async context canceled",
+            "async 1 context canceled",
             "end object",
             "stream 1 context canceled"
         ]
