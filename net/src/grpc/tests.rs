@@ -42,11 +42,20 @@ impl Server {
 
     /// With TLS, for `localhost`, and these protocols.
     fn secure(protocols: &[&str]) -> Self {
-        let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
-            .expect("a certificate");
-        let root = certified.cert.der().to_vec();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
-            .expect("a key");
+        Self::certified(protocols, |_| {})
+    }
+
+    fn certified(protocols: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]);
+        let mut params = params.expect("parameters");
+        change(&mut params);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let root = params
+            .self_signed(&key)
+            .expect("a certificate")
+            .der()
+            .to_vec();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -861,6 +870,39 @@ fn tls_is_the_tests_unless_the_channel_has_its_own() {
             ),
             "{text}"
         );
+    });
+}
+
+#[test]
+fn a_listed_certificate_may_be_an_authoritys_and_has_to_fit() {
+    on_thread(async {
+        let authority = |params: &mut rcgen::CertificateParams| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        };
+        let server = Server::certified(&["h2"], authority);
+        let old = Server::certified(&["h2"], |params| {
+            authority(params);
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        });
+        let connect = async |server: &Server, host: &str, listed: &Server| {
+            let mut options = ChannelOptions::default();
+            let pem = rcgen_pem(listed.root.as_ref().expect("a certificate"));
+            options.tls.trust(&[pem]).expect("a certificate");
+            let address = format!("{host}:{}", server.address.port());
+            let channel = client().channel(&address, options).expect("a channel");
+            channel.connect(PATIENCE).await.err().unwrap_or_default()
+        };
+        assert_eq!(connect(&server, "localhost", &server).await, "");
+        for (text, told) in [
+            (connect(&server, "127.0.0.1", &server).await, "127.0.0.1"),
+            (connect(&old, "localhost", &old).await, "expired"),
+            (
+                connect(&server, "localhost", &old).await,
+                "unknown authority",
+            ),
+        ] {
+            assert!(text.contains(told), "{text:?}, without {told}");
+        }
     });
 }
 

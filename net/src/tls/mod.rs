@@ -7,6 +7,7 @@
 
 mod der;
 mod identity;
+mod listed;
 mod ocsp;
 
 use std::{
@@ -28,8 +29,8 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use self::identity::Chooser;
 pub(crate) use self::ocsp::noted;
+use self::{identity::Chooser, listed::Listed};
 pub use self::{identity::Identity, ocsp::Ocsp};
 use crate::{
     config::{ClientConfig, TlsVersion},
@@ -77,13 +78,15 @@ impl ClientConfig {
         let mut tls = (*self.tls(host)?).clone();
         if let Some(roots) = roots.filter(|_| !self.insecure_skip_tls_verify) {
             let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(roots);
+            store.add_parsable_certificates(roots.iter().cloned());
             let provider = tls.crypto_provider().clone();
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
                 .build()
                 .map_err(|e| ErrorKind::Tls(format!("tls: {e}")))?;
-            tls.dangerous()
-                .set_certificate_verifier(Arc::new(NameFirst(verifier)));
+            tls.dangerous().set_certificate_verifier(Arc::new(Listed {
+                list: roots,
+                usual: Arc::new(NameFirst(verifier)),
+            }));
         }
         if let Some(identity) = identity {
             tls.client_auth_cert_resolver = Arc::new(Chooser(vec![identity]));
