@@ -49,6 +49,17 @@ pub(crate) struct DialLog {
     pub(crate) http2: bool,
 }
 
+/// What other protocols than HTTP want of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// No proxy.
+    pub(crate) direct: bool,
+    /// Settings of TLS in place of the test's.
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name that the server's certificate has to be for, where it is not the host's.
+    pub(crate) name: Option<String>,
+}
+
 /// Opens a connection to the URL's host, from this address if one is given.
 pub(crate) async fn dial(
     config: &ClientConfig,
@@ -56,6 +67,18 @@ pub(crate) async fn dial(
     local: Option<IpAddr>,
     marks: &Rc<Marks>,
     log: &mut DialLog,
+) -> Result<Wire, Error> {
+    dial_for(config, url, local, marks, log, &Wishes::default()).await
+}
+
+/// The same, for another protocol than HTTP.
+pub(crate) async fn dial_for(
+    config: &ClientConfig,
+    url: &Url,
+    local: Option<IpAddr>,
+    marks: &Rc<Marks>,
+    log: &mut DialLog,
+    wishes: &Wishes,
 ) -> Result<Wire, Error> {
     let host = url.host();
     let Some(port) = url.port() else {
@@ -65,7 +88,7 @@ pub(crate) async fn dial(
     if let Some(pattern) = config.blocked(host) {
         return Err(blocked(host, pattern));
     }
-    let proxy = config.proxies.of(url);
+    let proxy = config.proxies.of(url).filter(|_| !wishes.direct);
     let (near, near_port) = match proxy {
         None => (host, port),
         Some(Proxy {
@@ -139,7 +162,7 @@ pub(crate) async fn dial(
     }
     // Behind a pointer, or its frame, most of which is the session, would be part of this one's.
     let shakes: Pin<Box<dyn Future<Output = _>>> =
-        Box::pin(shake_hands(config, host, socket, marks, log));
+        Box::pin(shake_hands(config, host, wishes, socket, marks, log));
     shakes.await
 }
 
@@ -147,13 +170,19 @@ pub(crate) async fn dial(
 async fn shake_hands(
     config: &ClientConfig,
     host: &str,
+    wishes: &Wishes,
     socket: Socket,
     marks: &Rc<Marks>,
     log: &mut DialLog,
 ) -> Result<Wire, Error> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| ErrorKind::Tls(format!("tls: invalid server name {host}")))?;
-    let connector = TlsConnector::from(config.tls(host)?);
+    let name = wishes.name.as_deref().unwrap_or(host);
+    let name = ServerName::try_from(name.to_owned())
+        .map_err(|_| ErrorKind::Tls(format!("tls: invalid server name {name}")))?;
+    let tls = match &wishes.tls {
+        Some(tls) => tls.clone(),
+        None => config.tls(host)?,
+    };
+    let connector = TlsConnector::from(tls);
     let handshake = Instant::now();
     let mut ocsp = None;
     let mut shaking = pin!(connector.connect(name, socket));

@@ -66,7 +66,7 @@ const HTTP2_CODES: [&str; 14] = [
     "HTTP_1_1_REQUIRED",
 ];
 
-fn http2_code(code: u32) -> String {
+pub(crate) fn http2_code(code: u32) -> String {
     match HTTP2_CODES.get(code as usize) {
         Some(name) => (*name).to_owned(),
         None => format!("unknown error code 0x{code:x}"),
@@ -151,6 +151,11 @@ pub enum ErrorKind {
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner { kind, call: None }))
+    }
+
+    /// One that has only words.
+    pub(crate) fn other(text: String) -> Self {
+        Self::new(ErrorKind::Other(text))
     }
 
     /// Names the request, for failures that Go's client wraps as `Get "url": …` (all but a

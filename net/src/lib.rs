@@ -21,6 +21,8 @@
 //!    into the [`Hop`]s of an [`Exchange`]. A challenge that `http/auth` can meet makes one more
 //!    hop, and `http/coding.rs` unpacks the body of the last one.
 //!
+//! `grpc/` calls methods of gRPC servers over the same dial: [`Client::channel`].
+//!
 //! # Rules
 //!
 //! - A [`Client`] belongs to one VU and one thread: it is not `Send`, and locks nothing on the
@@ -36,6 +38,7 @@ mod config;
 mod cookie;
 mod dial;
 mod error;
+mod grpc;
 mod http;
 mod pace;
 mod proxy;
@@ -46,6 +49,10 @@ pub use crate::{
     config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},
     cookie::{CookieJar, SetCookie, parse_http_date},
     error::{Error, ErrorKind, Http2Failure, Op, call as call_text},
+    grpc::{
+        Call, CallRequest, Channel, ChannelOptions, ChannelTls, Event, Metadata, Outcome, Reply,
+        Status, StatusCode,
+    },
     http::{
         auth::Auth,
         client::Client,

@@ -35,6 +35,8 @@ pub(crate) struct EventLoop {
     rejections: RefCell<Vec<Rejection>>,
     /// `None` while nothing goes on in the background: most VUs never need it.
     background: RefCell<Option<Box<Background>>>,
+    /// What work in the background has posted while it goes on.
+    posted: RefCell<VecDeque<Completion>>,
 }
 
 /// Work that goes on while the script does, and while it waits for something else.
@@ -133,6 +135,11 @@ impl EventLoop {
         background.running.push(Box::pin(work));
     }
 
+    /// Adds a task to the loop: for work in the background that has something to say before it ends.
+    pub(crate) fn post(&self, task: Completion) {
+        self.posted.borrow_mut().push_back(task);
+    }
+
     /// Done when the iteration has failed that work in the background belongs to: what can be
     /// cancelled then is.
     pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<> {
@@ -174,7 +181,13 @@ impl EventLoop {
         let Some(background) = background.as_mut() else {
             return Poll::Pending;
         };
-        while let Poll::Ready(Some(finish)) = background.running.poll_next_unpin(task) {
+        loop {
+            let polled = background.running.poll_next_unpin(task);
+            // In their order: what work posts comes before what it ends with.
+            background.done.append(&mut self.posted.borrow_mut());
+            let Poll::Ready(Some(finish)) = polled else {
+                break;
+            };
             background.done.push_back(finish);
         }
         if background.done.is_empty() {
@@ -199,6 +212,8 @@ impl EventLoop {
         // Taken out first: what is dropped may look at the loop.
         let background = self.background.borrow_mut().take();
         drop(background);
+        let posted = self.posted.take();
+        drop(posted);
     }
 
     /// Forgets everything, for the end of the VU.

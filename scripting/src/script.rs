@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
+use prost_reflect::DescriptorPool;
+
 use crate::{
     error::ScriptError,
     graph::Graph,
@@ -61,6 +63,8 @@ pub struct Script {
     /// What has been said once and need not be said again.
     said: Mutex<BTreeSet<String>>,
     shared_arrays: Mutex<HashMap<String, Arc<Shared>>>,
+    /// Descriptions of messages and services, by what they were made of.
+    descriptors: Mutex<HashMap<Box<[u8]>, DescriptorPool>>,
     exports: OnceLock<Exports>,
     /// Which of [`RARE_WORDS`] any of the files has as a word; known after the first init.
     mentions: OnceLock<[bool; RARE_WORDS.len()]>,
@@ -85,6 +89,7 @@ impl Script {
             graph: Mutex::default(),
             said: Mutex::default(),
             shared_arrays: Mutex::default(),
+            descriptors: Mutex::default(),
             exports: OnceLock::new(),
             mentions: OnceLock::new(),
         })
@@ -181,6 +186,25 @@ impl Script {
     pub(crate) fn shared_array(&self, name: &str) -> Option<Arc<Shared>> {
         let arrays = self.shared_arrays.lock().unwrap_or_else(|e| e.into_inner());
         arrays.get(name).cloned()
+    }
+
+    /// The descriptions that are known under that key; the first who asks makes them, and others wait
+    /// for that.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn descriptors(
+        &self,
+        key: &[u8],
+        make: impl FnOnce() -> Result<DescriptorPool, String>,
+    ) -> Result<DescriptorPool, String> {
+        let mut known = self.descriptors.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(pool) = known.get(key) {
+            return Ok(pool.clone());
+        }
+        let pool = make()?;
+        known.insert(key.into(), pool.clone());
+        Ok(pool)
     }
 
     /// Keeps the array unless another VU was faster; answers the one that counts.

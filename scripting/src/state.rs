@@ -103,7 +103,7 @@ macro_rules! system_tags {
 
 system_tags! {
     proto = 0, status = 2, method = 3, url = 4, name = 5, group = 6, check = 7, error = 8,
-    error_code = 9, tls_version = 10, scenario = 11, expected_response = 13, vu = 14, iter = 15,
+    error_code = 9, tls_version = 10, scenario = 11, service = 12, expected_response = 13, vu = 14, iter = 15,
     ip = 16, ocsp_status = 17,
 }
 

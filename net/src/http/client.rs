@@ -30,6 +30,7 @@ use crate::{
     config::ClientConfig,
     cookie::CookieJar,
     error::{Error, ErrorKind},
+    grpc::{Channel, ChannelOptions},
 };
 
 /// Sends requests over connections of its own. One per VU; not for more than one thread.
@@ -68,6 +69,21 @@ impl Client {
 
     pub(super) fn config(&self) -> &ClientConfig {
         &self.config
+    }
+
+    /// A gRPC server to call, over connections that are this client's otherwise: same rules, same
+    /// address to send from, same count of bytes. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with the address or the settings.
+    pub fn channel(&self, address: &str, options: ChannelOptions) -> Result<Channel, String> {
+        Channel::new(
+            self.config.clone(),
+            self.local,
+            self.meter.clone(),
+            address,
+            options,
+        )
     }
 
     /// Shows every message from now on to `watcher`, with bodies if it wants them. For debugging:

@@ -17,7 +17,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
+use h2::{
+    SendStream,
+    client::{Builder, Connection, ResponseFuture, SendRequest},
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
@@ -32,6 +35,7 @@ use super::{
     wire::{Marks, Meter, Wire},
 };
 use crate::{
+    dial::DialLog,
     error::{Error, ErrorKind, Http2Failure, message},
     url::{Target, Url},
 };
@@ -45,7 +49,7 @@ const HEAD_MAX: u32 = 10 << 20;
 type Driver = Pin<Box<Connection<Wire, Bytes>>>;
 
 /// An open connection.
-pub(super) struct Http2 {
+pub(crate) struct Http2 {
     sender: SendRequest<Bytes>,
     /// `None` once it is over.
     driver: RefCell<Option<Driver>>,
@@ -57,7 +61,7 @@ pub(super) struct Http2 {
     marks: Rc<Marks>,
     /// Where to; its origin is what the pool compares.
     pub(super) url: Url,
-    remote: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
     tls: Option<TlsInfo>,
     streams: Cell<usize>,
     /// Whether a request has had it.
@@ -97,16 +101,29 @@ impl Wake for Wakers {
 
 /// Begins the conversation over a stream that has agreed on HTTP/2.
 pub(super) async fn open(
-    mut wire: Wire,
+    wire: Wire,
     url: &Url,
     marks: Rc<Marks>,
     trip: &Trip,
+) -> Result<Rc<Http2>, Error> {
+    // As many streams as we like, until the server has said how many.
+    over(wire, url, marks, &trip.dial, usize::MAX).await
+}
+
+/// The same, with a number of streams that may be opened before the server has said how many.
+pub(crate) async fn over(
+    mut wire: Wire,
+    url: &Url,
+    marks: Rc<Marks>,
+    dial: &DialLog,
+    unasked: usize,
 ) -> Result<Rc<Http2>, Error> {
     marks.frames_come();
     wire.keep_quiet();
     let made = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(unasked)
         .max_header_list_size(HEAD_MAX)
         .enable_push(false)
         .handshake(wire)
@@ -121,8 +138,8 @@ pub(super) async fn open(
         wakers,
         marks,
         url: url.clone(),
-        remote: trip.dial.remote,
-        tls: trip.dial.tls,
+        remote: dial.remote,
+        tls: dial.tls,
         streams: Cell::new(0),
         used: Cell::new(false),
     }))
@@ -147,20 +164,57 @@ impl Drop for Stream<'_> {
 impl Http2 {
     /// Whether it can take one more stream now. Notices a peer that has ended it meanwhile.
     pub(super) fn usable(&self, task: &mut Context<'_>) -> bool {
+        self.alive(task) && self.streams.get() < self.sender.current_max_send_streams()
+    }
+
+    /// Whether the server still takes streams. Notices a peer that has ended it meanwhile.
+    pub(crate) fn alive(&self, task: &mut Context<'_>) -> bool {
         self.drive(task);
         let ready = self.sender.clone().poll_ready(task);
-        !matches!(ready, Poll::Ready(Err(_)))
-            && !self.is_over()
-            && self.streams.get() < self.sender.current_max_send_streams()
+        !matches!(ready, Poll::Ready(Err(_))) && !self.is_over()
+    }
+
+    /// Until the server has introduced itself: whether it speaks HTTP/2 is known no sooner. For a
+    /// connection that began without any streams of its own.
+    pub(crate) async fn greeted(&self) -> Result<(), Error> {
+        poll_fn(|task| {
+            self.drive(task);
+            match self.sender.current_max_send_streams() {
+                _ if self.is_over() => Poll::Ready(Err(self.lost())),
+                0 => Poll::Pending,
+                _ => Poll::Ready(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// Opens a stream; one too many for the server waits for its turn in the library.
+    pub(crate) fn stream(
+        &self,
+        head: http::Request<()>,
+        ended: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Error> {
+        let mut sender = self.sender.clone();
+        let opened = sender.send_request(head, ended);
+        opened.map_err(|error| self.explain(&error))
+    }
+
+    /// Ends it from this side: whoever waits for it is told why.
+    pub(crate) fn close(&self, why: Error) {
+        // Taken out first: what is dropped may look at this.
+        let driver = self.driver.borrow_mut().take();
+        self.ended.borrow_mut().get_or_insert(why);
+        drop(driver);
+        self.waker.wake_by_ref();
     }
 
     /// Whether nothing more can come of it.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.driver.borrow().is_none()
     }
 
     /// Lets it do what it can with the socket.
-    fn drive(&self, task: &mut Context<'_>) {
+    pub(crate) fn drive(&self, task: &mut Context<'_>) {
         self.wakers.add(task.waker());
         let mut driver = self.driver.borrow_mut();
         if let Some(running) = driver.as_mut() {
@@ -278,7 +332,7 @@ impl Http2 {
 
     /// Why a stream has failed. A server that goes away says why, and then what happens to the
     /// socket means less.
-    fn explain(&self, error: &h2::Error) -> Error {
+    pub(crate) fn explain(&self, error: &h2::Error) -> Error {
         let error = failure(&self.marks, error);
         match (error.kind(), &*self.ended.borrow()) {
             (ErrorKind::Http2(..), _) | (_, None) => error,
@@ -287,7 +341,7 @@ impl Http2 {
     }
 
     /// The connection has ended and the stream was not told why.
-    fn lost(&self) -> Error {
+    pub(crate) fn lost(&self) -> Error {
         if let Some(ended) = &*self.ended.borrow() {
             return ended.clone();
         }
@@ -297,7 +351,7 @@ impl Http2 {
 }
 
 /// Whether the server has said that it did nothing about the request.
-pub(super) fn untouched(error: &Error) -> bool {
+pub(crate) fn untouched(error: &Error) -> bool {
     const REFUSED_STREAM: u32 = 7;
     matches!(
         error.kind(),

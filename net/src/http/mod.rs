@@ -8,7 +8,7 @@ pub(crate) mod coding;
 mod connection;
 pub(crate) mod exchange;
 mod head;
-mod http2;
+pub(crate) mod http2;
 mod pool;
 mod redirect;
 mod reply;

@@ -7,6 +7,7 @@
 
 mod der;
 mod identity;
+mod listed;
 mod ocsp;
 
 use std::{
@@ -28,8 +29,8 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use self::identity::Chooser;
 pub(crate) use self::ocsp::noted;
+use self::{identity::Chooser, listed::Listed};
 pub use self::{identity::Identity, ocsp::Ocsp};
 use crate::{
     config::{ClientConfig, TlsVersion},
@@ -64,6 +65,34 @@ impl ClientConfig {
             Arc::new(tls)
         });
         Ok(made.clone())
+    }
+
+    /// The TLS settings of a connection for gRPC, which speaks HTTP/2 only: those for the host, with
+    /// roots and a certificate to show that may be the connection's own.
+    pub(crate) fn tls_for_grpc(
+        &self,
+        host: &str,
+        roots: Option<Vec<CertificateDer<'static>>>,
+        identity: Option<Identity>,
+    ) -> Result<Arc<rustls::ClientConfig>, Error> {
+        let mut tls = (*self.tls(host)?).clone();
+        if let Some(roots) = roots.filter(|_| !self.insecure_skip_tls_verify) {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(roots.iter().cloned());
+            let provider = tls.crypto_provider().clone();
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+                .build()
+                .map_err(|e| ErrorKind::Tls(format!("tls: {e}")))?;
+            tls.dangerous().set_certificate_verifier(Arc::new(Listed {
+                list: roots,
+                usual: Arc::new(NameFirst(verifier)),
+            }));
+        }
+        if let Some(identity) = identity {
+            tls.client_auth_cert_resolver = Arc::new(Chooser(vec![identity]));
+        }
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(tls))
     }
 
     /// Looks for contradictions between the TLS options, before any connection is made.

@@ -87,7 +87,7 @@ impl Ocsp {
 }
 
 /// `20260102030405Z`.
-fn time(text: &[u8]) -> Option<i64> {
+pub(super) fn time(text: &[u8]) -> Option<i64> {
     let digits = text
         .strip_suffix(b"Z")
         .filter(|digits| digits.len() == 14)?;

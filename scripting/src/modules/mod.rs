@@ -8,6 +8,7 @@ pub(crate) mod data;
 mod encoding;
 mod execution;
 mod experimental;
+mod grpc;
 pub(crate) mod html;
 pub(crate) mod http;
 mod k6;
@@ -45,12 +46,13 @@ const MODULES: &[Module] = &[
     row::<html::Html>("k6/html"),
     row::<http::Http>("k6/http"),
     row::<metrics::Metrics>("k6/metrics"),
+    row::<grpc::Grpc>("k6/net/grpc"),
     row::<secrets::Secrets>("k6/secrets"),
     row::<timers::Timers>("k6/timers"),
 ];
 
 /// Modules of k6 that are still missing here.
-const NOT_YET: &[&str] = &["k6/browser", "k6/net/grpc", "k6/websockets", "k6/ws"];
+const NOT_YET: &[&str] = &["k6/browser", "k6/websockets", "k6/ws"];
 
 /// Modules that k6 itself has removed, with what it says.
 const REMOVED: &[(&str, &str)] = &[

@@ -24,6 +24,7 @@ use rquickjs::{
 };
 
 pub(crate) use self::native::Natives;
+pub(super) use self::params::parse_timeout;
 use self::request::Arguments;
 use crate::{engine::LazyFields, host::Level, state::VuState, vu::state_of};
 

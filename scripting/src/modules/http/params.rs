@@ -185,7 +185,10 @@ fn parse_cookies(cookies: &Object<'_>, out: &mut Vec<net::RequestCookie>) -> JsR
 }
 
 /// A duration argument: milliseconds as a number or a numeric string, or Go's notation with days.
-fn parse_timeout(value: &Value<'_>) -> Result<Duration, String> {
+///
+/// # Errors
+/// That it is none, in Go's words.
+pub(in crate::modules) fn parse_timeout(value: &Value<'_>) -> Result<Duration, String> {
     if let Some(ms) = value.as_number() {
         return Ok(Duration::try_from_secs_f64(ms.max(0.0) / 1e3).unwrap_or(Duration::MAX));
     }
