@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod arrived;
+pub(crate) mod frames;
 mod http;
 mod logfmt;
 pub(crate) mod manifests;

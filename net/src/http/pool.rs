@@ -100,7 +100,7 @@ impl Pool {
         }
         poll_fn(|task| {
             let mut found = None;
-            let mut over = false;
+            let mut left = false;
             for at in 0.. {
                 // No borrow lives while a connection is driven: that may wake who looks at them.
                 let Some(kept) = self.shared.borrow().get(at).cloned() else {
@@ -113,10 +113,10 @@ impl Pool {
                     found = Some(kept);
                     break;
                 }
-                over |= kept.is_over();
+                left |= kept.is_left();
             }
-            if over {
-                self.shared.borrow_mut().retain(|kept| !kept.is_over());
+            if left {
+                self.shared.borrow_mut().retain(|kept| !kept.is_left());
             }
             Poll::Ready(found)
         })
