@@ -24,6 +24,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 
 use super::{
+    age::Age,
     exchange::TlsInfo,
     http2::{self, Http2},
     trip::Trip,
@@ -50,6 +51,7 @@ pub(super) struct Connection {
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls: Option<TlsInfo>,
     pub(super) reused: bool,
+    pub(super) age: Age,
     /// Whether a proxy is at the other end that wants to be told the whole URL.
     absolute: bool,
 }
@@ -80,7 +82,9 @@ pub(super) async fn open(
     let marks = Marks::new(meter.clone());
     let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
     if trip.dial.http2 {
-        return http2::open(wire, url, marks, trip).await.map(Opened::Http2);
+        return http2::open(config, wire, url, marks, trip)
+            .await
+            .map(Opened::Http2);
     }
     let made = http1::Builder::new()
         .title_case_headers(true)
@@ -96,6 +100,7 @@ pub(super) async fn open(
         tls: trip.dial.tls,
         absolute: trip.dial.absolute,
         reused: false,
+        age: Age::begin(config),
     }))
 }
 

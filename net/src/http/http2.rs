@@ -28,6 +28,7 @@ use http::{
 use http_body_util::Full;
 
 use super::{
+    age::Age,
     connection::tls_failure,
     exchange::TlsInfo,
     head::Outgoing,
@@ -35,6 +36,7 @@ use super::{
     wire::{Marks, Meter, Wire},
 };
 use crate::{
+    config::ClientConfig,
     error::{Error, ErrorKind, Http2Failure, message},
     url::{Target, Url},
 };
@@ -65,6 +67,7 @@ pub(super) struct Http2 {
     streams: Cell<usize>,
     /// Whether a request has had it.
     used: Cell<bool>,
+    age: Age,
 }
 
 impl std::fmt::Debug for Http2 {
@@ -100,6 +103,7 @@ impl Wake for Wakers {
 
 /// Begins the conversation over a stream that has agreed on HTTP/2.
 pub(super) async fn open(
+    config: &ClientConfig,
     mut wire: Wire,
     url: &Url,
     marks: Rc<Marks>,
@@ -128,6 +132,7 @@ pub(super) async fn open(
         tls: trip.dial.tls,
         streams: Cell::new(0),
         used: Cell::new(false),
+        age: Age::begin(config),
     }))
 }
 
@@ -137,6 +142,7 @@ struct Stream<'a>(&'a Http2);
 impl<'a> Stream<'a> {
     fn count(connection: &'a Http2) -> Self {
         connection.streams.set(connection.streams.get() + 1);
+        connection.age.work();
         Self(connection)
     }
 }
@@ -144,6 +150,9 @@ impl<'a> Stream<'a> {
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            self.0.age.rest();
+        }
         // One that ends before its time has left an RST_STREAM to send, and nobody may come here
         // for long: the server would go on with what nobody waits for.
         self.0.turn();
@@ -173,6 +182,7 @@ impl Http2 {
         let ready = self.sender.clone().poll_ready(task);
         !matches!(ready, Poll::Ready(Err(_)))
             && !self.is_over()
+            && !self.age.is_over()
             && self.streams.get() < self.sender.current_max_send_streams()
     }
 
@@ -181,9 +191,9 @@ impl Http2 {
         self.driver.borrow().is_none()
     }
 
-    /// Whether no more requests can be given to it, and it has none.
+    /// Whether no more requests are to be given to it: those that it has go on.
     pub(super) fn is_left(&self) -> bool {
-        self.is_over() || (self.streams.get() == 0 && self.farewell().is_some())
+        self.is_over() || self.age.is_over() || self.farewell().is_some()
     }
 
     /// What the server has said when it went away.

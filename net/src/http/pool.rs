@@ -57,6 +57,7 @@ impl Pool {
             loop {
                 let found = {
                     let mut idle = self.idle.borrow_mut();
+                    idle.retain(|kept| !kept.age.is_over());
                     let at = idle.iter().rposition(|kept| kept.url.same_origin(url));
                     at.map(|at| idle.remove(at))
                 };
@@ -74,9 +75,10 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over, within the limits of the configuration.
     pub(super) fn put(&self, connection: Connection, config: &ClientConfig) {
-        if !connection.reusable() {
+        if !connection.reusable() || connection.age.is_over() {
             return;
         }
+        connection.age.rest();
         let mut idle = self.idle.borrow_mut();
         let url = connection.url.clone();
         let same = idle
