@@ -29,7 +29,7 @@ use std::{
 
 pub(crate) use http::{Reply, request};
 pub(crate) use logfmt::LogLine;
-pub(crate) use peers::{Influx, Nginx, Prometheus, installed};
+pub(crate) use peers::{Influx, Nginx, Prometheus, Proxy, installed};
 pub(crate) use process::{Finished, Launch, Running};
 pub(crate) use receiver::{Answer, Received, Receiver};
 pub(crate) use target::Target;
