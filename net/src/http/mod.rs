@@ -3,6 +3,7 @@
 mod age;
 pub(crate) mod auth;
 mod batch;
+mod chunked;
 pub(crate) mod client;
 pub(crate) mod coding;
 mod connection;
@@ -11,6 +12,7 @@ mod head;
 mod http2;
 mod pool;
 mod redirect;
+mod reply;
 mod trip;
 pub(crate) mod watch;
 pub(crate) mod wire;
