@@ -28,6 +28,8 @@ const LONG: u64 = 30_000;
 #[derive(Default)]
 struct Truth {
     connections: usize,
+    /// How many of them have done all their steps.
+    played: usize,
     /// How many of them the client has left.
     ended: usize,
     /// Heads of requests that have arrived, and bytes of bodies.
@@ -91,6 +93,7 @@ impl Talk {
                 }
             }
         }
+        self.truth.lock().expect("no panic").played += 1;
         // What else the client says counts; and a socket that is closed with something unread in it
         // is a reset for the other end.
         loop {
@@ -162,6 +165,30 @@ fn serve(case: &Case, config: &Arc<ServerConfig>, truth: &Shared) -> SocketAddr 
     address
 }
 
+/// Answers `/N` when a connection of the case of that number has done all its steps.
+fn gate(truths: Vec<Shared>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().filter_map(Result::ok) {
+            let truths = truths.clone();
+            thread::spawn(move || {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).expect("a request");
+                let head = String::from_utf8_lossy(&head[..read]);
+                let number = head.split(['/', ' ']).nth(2).expect("a path");
+                let truth = &truths[number.parse::<usize>().expect("a number")];
+                until("the end of the steps", || {
+                    let played = truth.lock().expect("no panic").played;
+                    (played > 0).then_some(())
+                });
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            });
+        }
+    });
+    address
+}
+
 fn tls() -> Arc<ServerConfig> {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
     let private = PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
@@ -182,11 +209,14 @@ const SCRIPT: &str = "import http from 'k6/http';
     export const options = { insecureSkipTLSVerify: true, scenarios: {
       all: { executor: 'shared-iterations', vus: 8, iterations: cases.length } } };
     export default function () {
-      const { name, url, calls, batch } = cases[exec.scenario.iterationInTest];
+      const { name, url, calls, batch, gate } = cases[exec.scenario.iterationInTest];
       const all = calls.map(([method, size, timeout]) => ({ method, url,
         body: size ? 'x'.repeat(size) : null, params: { timeout, tags: { name } } }));
       const seen = batch ? http.batch(all)
-        : all.map(({ method, url, body, params }) => http.request(method, url, body, params));
+        : all.map(({ method, url, body, params }, i) => {
+            if (gate && i > 0) { http.get(gate); }
+            return http.request(method, url, body, params);
+          });
       console.log(JSON.stringify({ name, seen: seen.map(
         ({ status, error_code, error, proto, timings, body }) =>
           ({ status, error_code, error, proto, timings, body: body === null ? 0 : body.length })) }));
@@ -202,7 +232,7 @@ const PHASES: [&str; 5] = [
 
 impl Case {
     /// The case as the script has it.
-    fn told(&self, at: SocketAddr) -> Value {
+    fn told(&self, at: SocketAddr, gate: &str) -> Value {
         let calls = self.calls.iter().zip(&self.seen);
         let calls = calls.map(|((method, size), seen)| {
             let timeout = if seen.code == 1050 { TIMEOUT } else { LONG };
@@ -213,6 +243,7 @@ impl Case {
             "url": format!("https://{at}/"),
             "calls": calls.collect::<Vec<_>>(),
             "batch": self.batch,
+            "gate": self.waits.then_some(gate),
         })
     }
 
@@ -306,10 +337,14 @@ fn what_a_script_sees_is_what_the_server_did() {
     let cases = cases();
     let config = tls();
     let truths: Vec<Shared> = cases.iter().map(|_| Shared::default()).collect();
+    let gate = gate(truths.clone());
     let told: Vec<Value> = cases
         .iter()
         .zip(&truths)
-        .map(|(case, truth)| case.told(serve(case, &config, truth)))
+        .enumerate()
+        .map(|(n, (case, truth))| {
+            case.told(serve(case, &config, truth), &format!("http://{gate}/{n}"))
+        })
         .collect();
     let folder = Folder::with("script.js", SCRIPT);
     folder.write("cases.json", Value::from(told).to_string());

@@ -105,6 +105,8 @@ pub(crate) struct Case {
     pub(crate) calls: Vec<(&'static str, usize)>,
     /// Whether the calls are one batch.
     pub(crate) batch: bool,
+    /// Whether the calls after the first wait until its connection has done all its steps.
+    pub(crate) waits: bool,
     pub(crate) seen: Vec<Seen>,
     pub(crate) connections: usize,
     /// How many requests arrive, over all connections; `None` where that is a matter of luck.
@@ -122,6 +124,7 @@ fn case(name: impl Into<String>, steps: impl Into<Vec<Step>>, seen: Seen) -> Cas
         peers: vec![peer(steps)],
         calls: vec![("GET", 0)],
         batch: false,
+        waits: false,
         seen: vec![seen],
         connections: 1,
         arrive: Some(1),
@@ -149,6 +152,11 @@ impl Case {
 
     fn counts(mut self, connections: usize, arrive: impl Into<Option<usize>>) -> Self {
         (self.connections, self.arrive) = (connections, arrive.into());
+        self
+    }
+
+    fn waiting(mut self) -> Self {
+        self.waits = true;
         self
     }
 
@@ -573,6 +581,7 @@ fn departures() -> Vec<Case> {
         .again([Request, Body, Left, hello(1)])
         .calls(twice)
         .then(fine())
+        .waiting()
         .counts(2, 2),
     ]
 }
@@ -635,6 +644,7 @@ fn ends() -> Vec<Case> {
         case("closed between", [Request, hello(1), Close], fine())
             .calls(&twice("POST"))
             .then(fine())
+            .waiting()
             .counts(2, 2),
         // Whether anything was done about it is not known, so it is not sent again.
         case(

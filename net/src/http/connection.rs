@@ -69,7 +69,10 @@ impl std::fmt::Debug for Connection {
 
 /// What a dial has led to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it arrives")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it arrives"
+)]
 pub(super) enum Opened {
     Http1(Connection),
     Http2(Rc<Http2>),
