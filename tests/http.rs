@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Instant};
 
-use support::{Finished, Folder, Launch, Nginx, Target};
+use support::{Finished, Folder, Launch, Nginx, Proxy, Target, until};
 
 /// A certificate for `localhost` and its key, in that folder.
 fn certify(folder: &Folder) {
@@ -173,6 +173,89 @@ fn the_environment_names_a_proxy() {
         "{}",
         lines[0]
     );
+}
+
+/// This machine, by an address that no rule takes for it: it is not reached through a proxy otherwise.
+const HERE: &str = "0.0.0.0";
+
+#[test]
+fn a_real_proxy_forwards_and_tunnels_for_those_it_knows() {
+    let folder = Folder::new();
+    certify(&folder);
+    let (Some(nginx), Some(proxy)) = (Nginx::with(folder, TLS), Proxy::start()) else {
+        return;
+    };
+    let (plain, secure) = (nginx.port, nginx.second);
+    let script = format!(
+        "import http from 'k6/http';
+         export const options = {{ insecureSkipTLSVerify: true, iterations: 2 }};
+         export default function () {{
+           for (const url of ['http://{HERE}:{plain}/a?b', 'https://{HERE}:{secure}/c']) {{
+             const r = http.get(url);
+             console.log(r.status, r.body, r.proto, r.tls_version, r.error_code, r.error, r.remote_port);
+           }}
+         }}"
+    );
+    let through = |credentials: &str| {
+        let url = proxy.url(credentials);
+        let env = [("HTTP_PROXY", &*url), ("HTTPS_PROXY", &*url)];
+        let before = proxy.requests().len();
+        let finished = run(&script, "", "", &env);
+        // Its log comes through a pipe.
+        let asked = until("three requests at the proxy", || {
+            let asked = proxy.requests().split_off(before);
+            (asked.len() >= 3).then_some(asked)
+        });
+        (said(&finished), asked)
+    };
+    let (said_through, asked) = through("me:word");
+    // The proxy closes what it forwards; the tunnel stays.
+    let port = proxy.port();
+    let forwarded = format!("200 hello HTTP/1.1  0  {port}");
+    let tunnelled = format!("200 hello HTTP/2.0 tls1.3 0  {port}");
+    let twice = [&*forwarded, &*tunnelled].repeat(2);
+    assert_eq!(said_through, twice, "{asked:?}");
+    let forward = format!("GET http://{HERE}:{plain}/a?b HTTP/1.1");
+    let tunnel = format!("CONNECT {HERE}:{secure} HTTP/1.1");
+    assert_eq!(asked, [&*forward, &*tunnel, &*forward]);
+    let (said_without, _) = through("me:wrong");
+    assert!(
+        said_without[0].starts_with("401 ") || said_without[0].starts_with("407 "),
+        "{said_without:?}"
+    );
+    assert!(
+        said_without[1].starts_with("0 null   1000 "),
+        "{said_without:?}"
+    );
+    // Two of each have come through, and none directly.
+    assert_eq!((nginx.requests(), nginx.lines("second.log").len()), (2, 2));
+}
+
+#[test]
+fn a_server_that_ends_its_connections_loses_no_request() {
+    let folder = Folder::new();
+    certify(&folder);
+    let tired = TLS.replace("access_log", "keepalive_requests 5; access_log");
+    let Some(nginx) = Nginx::with(folder, &tired) else {
+        return;
+    };
+    let script = "import http from 'k6/http';
+        export const options = { insecureSkipTLSVerify: true, iterations: 6,
+          thresholds: { http_req_failed: ['rate==0'], http_reqs: ['count==66'] } };
+        export default function () {
+          http.post(__ENV.AT, 'x'.repeat(70000));
+          for (const r of http.batch(Array(10).fill(['POST', __ENV.AT, 'y'.repeat(2000)]))) {
+            if (r.body !== 'hello' || r.proto !== 'HTTP/2.0') { console.log(r.status, r.error); }
+          }
+        }";
+    let at = format!("https://localhost:{}", nginx.second);
+    let finished = run(script, &at, "", &[]);
+    assert_eq!(said(&finished), [""; 0]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let lines = nginx.lines("second.log");
+    assert_eq!(lines.len(), 66, "each once: {lines:?}");
+    let connections: BTreeSet<&str> = lines.iter().filter_map(|l| l.split(' ').next()).collect();
+    assert!(connections.len() >= 66 / 6, "{connections:?}");
 }
 
 #[test]

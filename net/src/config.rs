@@ -26,6 +26,11 @@ pub struct ClientConfig {
     pub max_idle: usize,
     /// The same for one host (k6: `batchPerHost`); 0 is no limit.
     pub max_idle_per_host: usize,
+    /// How long a connection takes new requests after it was opened; each is given up to a tenth
+    /// less, so that they do not all end together. `None` is no limit.
+    pub connection_lifetime: Option<Duration>,
+    /// How long a connection that waits for its next request is good for it. `None` is no limit.
+    pub connection_idle: Option<Duration>,
     /// How names become addresses.
     pub dns: Dns,
     /// Addresses to send from; one client uses one of them.
@@ -68,6 +73,8 @@ impl Default for ClientConfig {
             no_connection_reuse: false,
             max_idle: 20,
             max_idle_per_host: 6,
+            connection_lifetime: None,
+            connection_idle: None,
             dns: Dns::default(),
             local_ips: LocalIps::default(),
             proxies: Proxies::default(),

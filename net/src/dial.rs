@@ -2,25 +2,29 @@
 //!
 //! Answers of the name service are kept for the whole process, and only one question per name
 //! is asked at a time: thousands of VUs that start together must not ask thousands of times.
-//! This is the only lock in the crate, and only new connections to a *name* come here.
+//! These are the only locks in the crate, and only new connections to a *name* come here.
 
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     pin::{Pin, pin},
     rc::Rc,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::Instant as Clock,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -230,13 +234,22 @@ async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStr
 /// An answer of the name service, or its failure: the words, and whether there is no such name.
 type Answer = Result<Arc<[IpAddr]>, (String, bool)>;
 
+/// A question that is being asked; what it brings is when the answer came, and the answer.
+type Asking = Shared<BoxFuture<'static, (Clock, Answer)>>;
+
 /// One name.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Its last answer and when it came. The lock is held while asking.
-    answer: tokio::sync::Mutex<Option<(Instant, Answer)>>,
+    known: Mutex<Known>,
     /// How often one of its addresses has been taken in turn.
     turn: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The last answer that was one, and when it came.
+    answer: Option<(Clock, Arc<[IpAddr]>)>,
+    asking: Option<Asking>,
 }
 
 static NAMES: LazyLock<Mutex<HashMap<String, Arc<Slot>>>> = LazyLock::new(Mutex::default);
@@ -256,7 +269,7 @@ async fn address_of(host: &str, dns: &Dns) -> Result<IpAddr, Error> {
     };
     let slot = slot_of(&host.to_ascii_lowercase());
     let found = slot
-        .answer_for(host, dns.ttl)
+        .answer_for(dns.ttl, || ask(host))
         .await
         .map_err(|(reason, missing)| failure(&reason, missing))?;
     let turn = match dns.select {
@@ -293,24 +306,58 @@ fn slot_of(name: &str) -> Arc<Slot> {
 }
 
 impl Slot {
-    async fn answer_for(&self, name: &str, ttl: Duration) -> Answer {
-        let asked = Instant::now();
-        let mut last = self.answer.lock().await;
-        if let Some((at, answer)) = &*last {
-            // Whoever waited here while another asked takes that answer, a failure too: otherwise
-            // a thousand VUs would wait for the same failure one after the other.
-            let shared = *at >= asked;
-            if shared || (answer.is_ok() && at.elapsed() < ttl) {
-                return answer.clone();
+    /// The answer that is still good, else that of the question which is being asked already, else
+    /// that of a new one.
+    ///
+    /// Whoever waits shares a failure too: otherwise a thousand VUs would wait for the same one
+    /// after the other. And a question goes on when all who wait for it have given up, so that a
+    /// name service that is slower than the requests' timeout is not asked again for each of them.
+    async fn answer_for<F>(&self, ttl: Duration, ask: impl Fn() -> F) -> Answer
+    where
+        F: Future<Output = (Clock, Answer)> + Send + 'static,
+    {
+        let asked = Clock::now();
+        loop {
+            let asking = {
+                let mut known = self.known();
+                if let Some((at, answer)) = &known.answer
+                    && at.elapsed() < ttl
+                {
+                    return Ok(answer.clone());
+                }
+                let asking = known.asking.get_or_insert_with(|| ask().boxed().shared());
+                asking.clone()
+            };
+            let (at, answer) = asking.clone().await;
+            let mut known = self.known();
+            if known.asking.as_ref().is_some_and(|new| new.ptr_eq(&asking)) {
+                known.asking = None;
+                if let Ok(answer) = &answer {
+                    known.answer = Some((at, answer.clone()));
+                }
+            }
+            // One that nobody had waited for may be old.
+            if at >= asked || (answer.is_ok() && at.elapsed() < ttl) {
+                return answer;
             }
         }
-        let answer = match tokio::net::lookup_host((name, 0)).await {
-            Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
-            Err(e) => Err(lookup_failure(&e)),
-        };
-        *last = Some((Instant::now(), answer.clone()));
-        answer
     }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks the system, on a thread that may wait for it.
+fn ask(name: &str) -> impl Future<Output = (Clock, Answer)> + Send + 'static {
+    let name = name.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let found = (name.as_str(), 0).to_socket_addrs();
+        let found = found.map(|all| all.map(|address| address.ip()).collect());
+        (Clock::now(), found.map_err(|e| lookup_failure(&e)))
+    });
+    // Only the end of the process takes a question back.
+    asked.map(|end| end.unwrap_or_else(|e| (Clock::now(), Err((e.to_string(), false)))))
 }
 
 /// The resolver's words (those of `getaddrinfo`, the only thing that the standard library
@@ -335,11 +382,6 @@ fn lookup_failure(error: &io::Error) -> (String, bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::Future,
-        task::{Context, Waker},
-    };
-
     use super::*;
 
     #[test]
@@ -380,26 +422,89 @@ mod tests {
         assert_eq!(choose(&[], Policy::Any, 3), None);
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn answers_are_kept_for_their_time_and_shared_by_who_waits() {
-        let slot = slot_of("localhost");
-        let minute = Duration::from_secs(60);
-        let first = slot.answer_for("localhost", minute).await;
-        let first = first.expect("localhost");
-        let again = slot.answer_for("localhost", minute).await;
-        let again = again.expect("localhost");
+    /// A name service that counts its questions and takes a second for each.
+    async fn counted(questions: Arc<AtomicUsize>, outcome: Result<&str, &str>) -> (Clock, Answer) {
+        questions.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let answer = match outcome {
+            Ok(ip) => Ok([ip.parse().expect("an address")].into()),
+            Err(reason) => Err((reason.to_owned(), false)),
+        };
+        (Clock::now(), answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_kept_for_their_time_to_the_millisecond() {
+        let (slot, questions) = (Slot::default(), Arc::<AtomicUsize>::default());
+        let ask = || counted(questions.clone(), Ok("10.0.0.1"));
+        let ttl = Duration::from_millis(250);
+        let first = slot.answer_for(ttl, ask).await.expect("an answer");
+        // It counts from the answer on, which took longer than it lasts.
+        tokio::time::advance(Duration::from_millis(249)).await;
+        let again = slot.answer_for(ttl, ask).await.expect("an answer");
         assert!(Arc::ptr_eq(&first, &again), "the kept answer serves");
-        // Both have asked before either can be answered.
-        let held = slot.answer.lock().await;
-        let mut one = Box::pin(slot.answer_for("localhost", Duration::ZERO));
-        let mut two = Box::pin(slot.answer_for("localhost", Duration::ZERO));
-        let mut task = Context::from_waker(Waker::noop());
-        assert!(one.as_mut().poll(&mut task).is_pending());
-        assert!(two.as_mut().poll(&mut task).is_pending());
-        drop(held);
-        let (one, two) = tokio::join!(one, two);
-        let (one, two) = (one.expect("localhost"), two.expect("localhost"));
-        assert!(!Arc::ptr_eq(&first, &one), "an outdated answer does not");
-        assert!(Arc::ptr_eq(&one, &two), "who waits shares the answer");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let late = slot.answer_for(ttl, ask).await.expect("an answer");
+        assert!(!Arc::ptr_eq(&first, &late), "an outdated answer does not");
+        assert_eq!(questions.load(Ordering::SeqCst), 2);
+        tokio::time::advance(Duration::from_secs(300_000_000)).await;
+        slot.answer_for(Duration::MAX, ask)
+            .await
+            .expect("an answer");
+        assert_eq!(questions.load(Ordering::SeqCst), 2, "for ever");
+        slot.answer_for(Duration::ZERO, ask)
+            .await
+            .expect("an answer");
+        assert_eq!(questions.load(Ordering::SeqCst), 3, "never");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_who_ask_at_once_ask_once() {
+        for outcome in [Ok("10.0.0.1"), Err("server misbehaving")] {
+            let (slot, questions) = (Slot::default(), Arc::<AtomicUsize>::default());
+            let ask = || counted(questions.clone(), outcome);
+            let all = (0..1_000).map(|_| slot.answer_for(Duration::ZERO, ask));
+            let answers = futures_util::future::join_all(all).await;
+            assert!(answers.iter().all(|a| a.is_ok() == outcome.is_ok()));
+            assert_eq!(questions.load(Ordering::SeqCst), 1);
+            // A failure is not kept, nor what is good for no time.
+            let _ = slot.answer_for(Duration::ZERO, ask).await;
+            assert_eq!(questions.load(Ordering::SeqCst), 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_outlives_who_has_asked_it() {
+        let (slot, questions) = (Slot::default(), Arc::<AtomicUsize>::default());
+        let ask = || {
+            let asked = tokio::spawn(counted(questions.clone(), Ok("10.0.0.1")));
+            asked.map(|end| end.expect("an answer"))
+        };
+        let short = Duration::from_millis(300);
+        for _ in 0..3 {
+            let asked = slot.answer_for(short, ask);
+            tokio::time::timeout(short, asked).await.expect_err("slow");
+        }
+        slot.answer_for(short, ask).await.expect("an answer");
+        assert_eq!(questions.load(Ordering::SeqCst), 1);
+        // But what it brings gets old whether or not somebody has heard it.
+        tokio::time::sleep(short).await;
+        let given_up = slot.answer_for(short, ask);
+        tokio::time::timeout(short, given_up)
+            .await
+            .expect_err("slow");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        slot.answer_for(short, ask).await.expect("an answer");
+        assert_eq!(questions.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_system_is_asked_beside_the_worker() {
+        let (at, answer) = ask("localhost").await;
+        assert!(at.elapsed() < Duration::from_secs(3600));
+        let answer = answer.expect("localhost");
+        assert!(answer.iter().all(|ip| ip.is_loopback()), "{answer:?}");
+        let (_, answer) = ask("no such name").await;
+        answer.expect_err("no name has blanks");
     }
 }

@@ -17,6 +17,10 @@ pub(crate) const USER_AGENT: &str = concat!(
     " (compatible; Grafana k6/2.2.0)"
 );
 
+/// How long connections take new requests, and how long they are kept between two.
+const LIFETIME: &str = "VOLLEY_CONNECTION_LIFETIME";
+const IDLE: &str = "VOLLEY_CONNECTION_IDLE";
+
 /// The settings for all clients of a test.
 ///
 /// # Errors
@@ -52,6 +56,8 @@ pub(crate) fn config(
         None => (None, None),
     };
     let mut config = ClientConfig::default();
+    config.connection_lifetime = limit_of(LIFETIME, env)?;
+    config.connection_idle = limit_of(IDLE, env)?;
     let agent = options.user_agent.clone();
     config.user_agent = Some(agent.unwrap_or_else(|| USER_AGENT.to_owned()));
     config.insecure_skip_tls_verify = options.insecure_skip_tls_verify.unwrap_or(false);
@@ -86,6 +92,19 @@ pub(crate) fn config(
         .collect::<Result<_, _>>()
         .map_err(OptionError::config)?;
     Ok(config)
+}
+
+/// A limit that the environment sets; none of it, and a duration of 0, are none.
+fn limit_of(name: &str, env: &BTreeMap<String, String>) -> Result<Option<Duration>, OptionError> {
+    let Some(text) = env.get(name).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let limit = GoDuration::parse_extended(text).map(GoDuration::to_std);
+    let limit = limit.map_err(|_| {
+        let text = format!("{name} has to be a duration, such as 5m or 90s, not '{text}'");
+        OptionError::config(text)
+    })?;
+    Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
 fn identity(auth: &options::TlsAuth) -> Result<Identity, String> {
@@ -157,6 +176,30 @@ mod tests {
     fn limits_of_zero_are_none() {
         assert!(of(json!({"rps": 0})).is_ok_and(|config| config.pace.is_none()));
         assert!(of(json!({"rps": 5})).is_ok_and(|config| config.pace.is_some()));
+    }
+
+    #[test]
+    fn the_environment_limits_the_life_of_connections() {
+        let with = |value: &str| {
+            let set = |name: &&str| ((*name).to_owned(), value.to_owned());
+            let env = [LIFETIME, IDLE].iter().map(set).collect();
+            config(&Options::default(), &env)
+                .map(|config| (config.connection_lifetime, config.connection_idle))
+        };
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(with("1m").expect("a limit"), (minute, minute));
+        assert_eq!(with("60000").expect("a limit"), (minute, minute));
+        for none in ["", "0", "-5s"] {
+            assert_eq!(with(none).expect("no limit"), (None, None), "{none}");
+        }
+        let error = with("soon").expect_err("no duration");
+        assert_eq!(
+            (error.text.as_str(), error.exit),
+            (
+                "VOLLEY_CONNECTION_LIFETIME has to be a duration, such as 5m or 90s, not 'soon'",
+                104
+            )
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod arrived;
+pub(crate) mod frames;
 mod http;
 mod logfmt;
 pub(crate) mod manifests;
@@ -28,7 +29,7 @@ use std::{
 
 pub(crate) use http::{Reply, request};
 pub(crate) use logfmt::LogLine;
-pub(crate) use peers::{Influx, Nginx, Prometheus, installed};
+pub(crate) use peers::{Influx, Nginx, Prometheus, Proxy, installed};
 pub(crate) use process::{Finished, Launch, Running};
 pub(crate) use receiver::{Answer, Received, Receiver};
 pub(crate) use target::Target;

@@ -90,6 +90,51 @@ impl Nginx {
     }
 }
 
+/// A tinyproxy that lets in who has the user and the password `me` and `word`.
+pub(crate) struct Proxy {
+    process: Running,
+    port: u16,
+}
+
+impl Proxy {
+    /// Starts one; `None` when it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let program = installed("tinyproxy")?;
+        let (folder, port) = (Folder::new(), free_port());
+        let config = format!(
+            "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nMaxClients 50\n\
+             LogLevel Connect\nBasicAuth me word\n"
+        );
+        folder.write("tinyproxy.conf", config);
+        let mut process = Launch::program(program, folder.path())
+            .words("-d -c tinyproxy.conf")
+            .start();
+        // It has nothing of its own to answer with but a refusal.
+        process.until("answer of tinyproxy", |_| {
+            request(port, "GET", "/", None, LIMIT).ok()
+        });
+        Some(Self { process, port })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it listens, with a user and a password.
+    pub(crate) fn url(&self, credentials: &str) -> String {
+        format!("http://{credentials}@127.0.0.1:{}", self.port)
+    }
+
+    /// The request lines of its log.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = self.process.stdout();
+        let lines = log.lines().filter(|line| line.contains("Request (file"));
+        lines
+            .filter_map(|line| Some(line.split_once("): ")?.1.to_owned()))
+            .collect()
+    }
+}
+
 /// Escapes what has a meaning in a query.
 fn escape(text: &str) -> String {
     let bytes = text.bytes();

@@ -28,8 +28,8 @@ use super::{
     status::{Status, StatusCode, is_grpc, unescape},
 };
 use crate::{
-    error::Error,
-    http::http2::{Http2, untouched},
+    error::{Error, ErrorKind, Http2Failure},
+    http::http2::Http2,
 };
 
 /// What is asked for.
@@ -411,7 +411,7 @@ impl State {
         let early = self.body.is_none();
         let mut event = self.end(Status::of(error), Metadata::default());
         if let Event::End(outcome) = &mut event {
-            outcome.untouched = early && untouched(error);
+            outcome.untouched = early && is_untouched(error);
         }
         event
     }
@@ -501,6 +501,16 @@ fn timeout(left: Duration) -> String {
         Some((unit, count)) => format!("{count}{unit}"),
         None => format!("{MOST}H"),
     }
+}
+
+/// Whether the server has said that it did nothing about the call.
+fn is_untouched(error: &Error) -> bool {
+    const REFUSED_STREAM: u32 = 7;
+    matches!(
+        error.kind(),
+        ErrorKind::Http2(Http2Failure::GoAway, 0)
+            | ErrorKind::Http2(Http2Failure::Stream, REFUSED_STREAM)
+    )
 }
 
 #[cfg(test)]

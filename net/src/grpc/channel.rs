@@ -375,7 +375,7 @@ impl Channel {
         }
         // No stream before the server has introduced itself: another server is found out so.
         let opened = async {
-            let http2 = http2::over(wire, &self.url, marks, &log, 0).await?;
+            let http2 = http2::over(&self.config, wire, &self.url, marks, &log, 0).await?;
             http2.greeted().await.map(|()| http2)
         };
         opened.await.map_err(|error| Unreachable {

@@ -19,7 +19,6 @@ use super::{
     connection::{self, Connection, Opened},
     exchange::{Exchange, Hop, Request, Response},
     head::{self, Outgoing},
-    http2,
     pool::{Gate, Pool},
     redirect::{self, Next},
     trip::Trip,
@@ -337,15 +336,13 @@ impl Client {
                 .exchange(request, outgoing, &self.meter, trip)
                 .await;
             match outcome {
-                Err(error)
-                    if !retried && (http2::untouched(&error) || trip.may_retry(outgoing)) =>
-                {
+                Err(failed) if !retried && failed.untouched => {
                     retried = true;
                     self.pool.forget(&connection);
                     trip.again();
                     request = head::request(&self.config, outgoing).map_err(named)?;
                 }
-                outcome => return outcome,
+                outcome => return outcome.map_err(|failed| failed.error),
             }
         }
     }

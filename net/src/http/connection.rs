@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    age::Age,
     exchange::TlsInfo,
     head::Outgoing,
     http2::{self, Http2},
@@ -53,6 +54,7 @@ pub(super) struct Connection {
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls: Option<TlsInfo>,
     pub(super) reused: bool,
+    pub(super) age: Age,
     /// Whether a proxy is at the other end that wants to be told the whole URL.
     absolute: bool,
 }
@@ -67,6 +69,10 @@ impl std::fmt::Debug for Connection {
 
 /// What a dial has led to.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it arrives"
+)]
 pub(super) enum Opened {
     Http1(Connection),
     Http2(Rc<Http2>),
@@ -84,7 +90,8 @@ pub(super) async fn open(
     let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
     if trip.dial.http2 {
         // Behind a pointer, or its frame would be part of this one's.
-        let opens: Pin<Box<dyn Future<Output = _>>> = Box::pin(http2::open(wire, url, marks, trip));
+        let opens: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(http2::open(config, wire, url, marks, trip));
         return opens.await.map(Opened::Http2);
     }
     Ok(Opened::Http1(Connection {
@@ -96,6 +103,7 @@ pub(super) async fn open(
         tls: trip.dial.tls,
         absolute: trip.dial.absolute,
         reused: false,
+        age: Age::begin(config),
     }))
 }
 

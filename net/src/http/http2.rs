@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    SendStream,
+    Reason, RecvStream, SendStream,
     client::{Builder, Connection, ResponseFuture, SendRequest},
 };
 use http::{
@@ -28,6 +28,7 @@ use http::{
 };
 
 use super::{
+    age::Age,
     connection::tls_failure,
     exchange::{Proto, Response, TlsInfo},
     head::Outgoing,
@@ -35,6 +36,7 @@ use super::{
     wire::{Marks, Meter, Wire},
 };
 use crate::{
+    config::ClientConfig,
     dial::DialLog,
     error::{Error, ErrorKind, Http2Failure, message},
     url::{Target, Url},
@@ -66,6 +68,7 @@ pub(crate) struct Http2 {
     streams: Cell<usize>,
     /// Whether a request has had it.
     used: Cell<bool>,
+    age: Age,
 }
 
 impl std::fmt::Debug for Http2 {
@@ -101,17 +104,19 @@ impl Wake for Wakers {
 
 /// Begins the conversation over a stream that has agreed on HTTP/2.
 pub(super) async fn open(
+    config: &ClientConfig,
     wire: Wire,
     url: &Url,
     marks: Rc<Marks>,
     trip: &Trip,
 ) -> Result<Rc<Http2>, Error> {
     // As many streams as we like, until the server has said how many.
-    over(wire, url, marks, &trip.dial, usize::MAX).await
+    over(config, wire, url, marks, &trip.dial, usize::MAX).await
 }
 
 /// The same, with a number of streams that may be opened before the server has said how many.
 pub(crate) async fn over(
+    config: &ClientConfig,
     mut wire: Wire,
     url: &Url,
     marks: Rc<Marks>,
@@ -142,29 +147,55 @@ pub(crate) async fn over(
         tls: dial.tls,
         streams: Cell::new(0),
         used: Cell::new(false),
+        age: Age::begin(config),
     }))
 }
 
 /// Counts a stream for as long as it lives.
-struct Stream<'a>(&'a Cell<usize>);
+struct Stream<'a>(&'a Http2);
 
 impl<'a> Stream<'a> {
-    fn count(streams: &'a Cell<usize>) -> Self {
-        streams.set(streams.get() + 1);
-        Self(streams)
+    fn count(connection: &'a Http2) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        connection.age.work();
+        Self(connection)
     }
 }
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            self.0.age.rest();
+        }
+        // One that ends before its time has left an RST_STREAM to send, and nobody may come here
+        // for long: the server would go on with what nobody waits for.
+        self.0.turn();
+    }
+}
+
+/// A request that has failed.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Whether nothing can have been done about it, so that it may be sent again.
+    pub(super) untouched: bool,
+}
+
+impl Failed {
+    fn sent(error: Error) -> Self {
+        Self {
+            error,
+            untouched: false,
+        }
     }
 }
 
 impl Http2 {
     /// Whether it can take one more stream now. Notices a peer that has ended it meanwhile.
     pub(super) fn usable(&self, task: &mut Context<'_>) -> bool {
-        self.alive(task) && self.streams.get() < self.sender.current_max_send_streams()
+        self.alive(task)
+            && !self.age.is_over()
+            && self.streams.get() < self.sender.current_max_send_streams()
     }
 
     /// Whether the server still takes streams. Notices a peer that has ended it meanwhile.
@@ -213,9 +244,29 @@ impl Http2 {
         self.driver.borrow().is_none()
     }
 
-    /// Lets it do what it can with the socket.
+    /// Whether no more requests are to be given to it: those that it has go on.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_over() || self.age.is_over() || self.farewell().is_some()
+    }
+
+    /// What the server has said when it went away.
+    fn farewell(&self) -> Option<Error> {
+        let mut quiet = Context::from_waker(Waker::noop());
+        match self.sender.clone().poll_ready(&mut quiet) {
+            Poll::Ready(Err(error)) if error.is_go_away() && error.is_remote() => {
+                Some(failure(&self.marks, &error))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets it do what it can with the socket, and has it wake the task when there is more.
     pub(crate) fn drive(&self, task: &mut Context<'_>) {
         self.wakers.add(task.waker());
+        self.turn();
+    }
+
+    fn turn(&self) {
         let mut driver = self.driver.borrow_mut();
         if let Some(running) = driver.as_mut() {
             let mut all = Context::from_waker(&self.waker);
@@ -234,63 +285,61 @@ impl Http2 {
         outgoing: &Outgoing<'_>,
         meter: &Rc<Meter>,
         trip: &mut Trip,
-    ) -> Result<(), Error> {
-        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
+    ) -> Result<(), Failed> {
+        let named = |mut failed: Failed| {
+            failed.error = failed.error.of(&outgoing.method, outgoing.url);
+            failed
+        };
         let marks = Marks::new(meter.clone());
         marks.ends.set(self.marks.ends.get());
         let reused = self.used.replace(true);
         trip.shared(reused, &marks, self.remote, self.tls);
         let begun = Instant::now();
         let body = outgoing.body.cloned().unwrap_or_default();
-        let head = head(request, outgoing, body.len()).map_err(named)?;
-        let _counted = Stream::count(&self.streams);
+        let head = head(request, outgoing, body.len());
+        let head = head.map_err(|error| named(Failed::sent(error)))?;
+        // Before the stream, to be dropped after it.
+        let _counted = Stream::count(self);
         let mut sender = self.sender.clone();
-        let (mut response, mut upload) = sender
-            .send_request(head, body.is_empty())
-            .map_err(|e| named(self.explain(&e)))?;
+        let (mut response, upload) =
+            sender
+                .send_request(head, body.is_empty())
+                .map_err(|error| {
+                    // The connection has ended before this one had a stream.
+                    let untouched = true;
+                    let error = self.explain(&error);
+                    named(Failed { error, untouched })
+                })?;
         marks.note_written();
-        let (mut left, mut sent) = (body.clone(), body.is_empty());
-        if !sent {
-            upload.reserve_capacity(left.len());
-        }
+        let mut upload = Upload::new(upload, body);
         let response = poll_fn(|task| {
             self.drive(task);
-            let mut moved = false;
-            while !sent {
-                match upload.poll_capacity(task) {
-                    Poll::Ready(Some(Ok(room))) if room > 0 => {
-                        let part = left.split_to(room.min(left.len()));
-                        sent = left.is_empty();
-                        moved = upload.send_data(part, sent).is_ok();
-                        if !moved {
-                            break;
-                        }
-                        upload.reserve_capacity(left.len());
-                    }
-                    // What became of the stream is for the response to tell.
-                    Poll::Ready(Some(Err(_)) | None) => break,
-                    Poll::Ready(Some(Ok(_))) | Poll::Pending => break,
-                }
-            }
-            if moved {
+            if upload.poll_send(task) {
                 self.drive(task);
             }
-            if sent
+            if upload.is_done()
                 && marks.flushed().is_none()
                 && let Some(at) = self.marks.flushed().filter(|at| *at >= begun)
             {
                 marks.note_flushed(at);
             }
+            // Hints are the beginning of an answer too.
+            while let Poll::Ready(Some(Ok(_))) = response.poll_informational(task) {
+                note_first(&marks);
+            }
             match Pin::new(&mut response).poll(task) {
-                Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|e| self.explain(&e))),
-                Poll::Pending if self.is_over() => Poll::Ready(Err(self.lost())),
+                Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|error| Failed {
+                    untouched: untouched(&error, reused),
+                    error: self.explain(&error),
+                })),
+                Poll::Pending if self.is_over() => Poll::Ready(Err(Failed::sent(self.lost()))),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await
         .map_err(named)?;
-        marks.note_response();
-        let (parts, mut body) = response.into_parts();
+        note_first(&marks);
+        let (parts, body) = response.into_parts();
         let length = parts.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|v| v.to_str().ok()?.parse().ok());
         let response = Response {
@@ -301,18 +350,35 @@ impl Http2 {
             body: Bytes::new(),
         };
         trip.head(response, length.unwrap_or(0));
-        let read = poll_fn(|task| {
+        let outcome = self.read(body, length, trip).await;
+        trip.body_received();
+        outcome.map_err(Failed::sent)
+    }
+
+    /// Reads a body into the trip, to its end; `length` is what the head says of it.
+    async fn read(
+        &self,
+        mut body: RecvStream,
+        length: Option<u64>,
+        trip: &mut Trip,
+    ) -> Result<(), Error> {
+        let mut received = 0;
+        poll_fn(|task| {
             // Whether the connection has done what it can since the body was last looked at.
             let mut driven = false;
             loop {
                 match body.poll_data(task) {
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(Err(error))) if is_our_verdict(&error) && length.is_some() => {
+                        return Poll::Ready(Err(wrong_length(length, received)));
+                    }
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(Err(self.explain(&error)));
                     }
                     Poll::Ready(Some(Ok(data))) => {
                         // An error here comes out of the next look at the body as well.
                         let _ = body.flow_control().release_capacity(data.len());
+                        received += data.len() as u64;
                         trip.push_body(data);
                         driven = false;
                     }
@@ -324,40 +390,108 @@ impl Http2 {
                     }
                 }
             }
-        });
-        let outcome = read.await;
-        trip.body_received();
-        outcome
+        })
+        .await
     }
 
     /// Why a stream has failed. A server that goes away says why, and then what happens to the
     /// socket means less.
     pub(crate) fn explain(&self, error: &h2::Error) -> Error {
         let error = failure(&self.marks, error);
-        match (error.kind(), &*self.ended.borrow()) {
-            (ErrorKind::Http2(..), _) | (_, None) => error,
-            (_, Some(ended)) => ended.clone(),
+        if matches!(error.kind(), ErrorKind::Http2(..)) {
+            return error;
         }
+        let ended = self.farewell().or_else(|| self.ended.borrow().clone());
+        ended.unwrap_or(error)
     }
 
     /// The connection has ended and the stream was not told why.
     pub(crate) fn lost(&self) -> Error {
-        if let Some(ended) = &*self.ended.borrow() {
-            return ended.clone();
-        }
-        let socket = self.marks.socket_error();
-        socket.unwrap_or_else(|| ErrorKind::UnexpectedEof.into())
+        let ended = self.farewell().or_else(|| self.ended.borrow().clone());
+        ended
+            .or_else(|| self.marks.socket_error())
+            .unwrap_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 }
 
-/// Whether the server has said that it did nothing about the request.
-pub(crate) fn untouched(error: &Error) -> bool {
-    const REFUSED_STREAM: u32 = 7;
-    matches!(
-        error.kind(),
-        ErrorKind::Http2(Http2Failure::GoAway, 0)
-            | ErrorKind::Http2(Http2Failure::Stream, REFUSED_STREAM)
-    )
+/// A body on its way, as far as the peer gives room.
+struct Upload {
+    stream: SendStream<Bytes>,
+    left: Bytes,
+    done: bool,
+}
+
+impl Upload {
+    fn new(mut stream: SendStream<Bytes>, body: Bytes) -> Self {
+        let done = body.is_empty();
+        if !done {
+            stream.reserve_capacity(body.len());
+        }
+        Self {
+            stream,
+            left: body,
+            done,
+        }
+    }
+
+    /// Whether all of it has been handed to the connection.
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Hands over what there is room for. Whether that was anything.
+    fn poll_send(&mut self, task: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.done
+            && let Poll::Ready(Some(Ok(room))) = self.stream.poll_capacity(task)
+            && room > 0
+        {
+            let part = self.left.split_to(room.min(self.left.len()));
+            self.done = self.left.is_empty();
+            if self.stream.send_data(part, self.done).is_err() {
+                // What became of the stream is for the response to tell.
+                return false;
+            }
+            moved = true;
+            self.stream.reserve_capacity(self.left.len());
+        }
+        moved
+    }
+}
+
+fn note_first(marks: &Marks) {
+    if marks.first_byte().is_none() {
+        marks.note_response();
+    }
+}
+
+/// Whether the server has said that it did nothing about the request. One that leaves with an error
+/// at the first request of a connection would do so again.
+fn untouched(error: &h2::Error, reused: bool) -> bool {
+    if !error.is_remote() {
+        return false;
+    }
+    let reason = error.reason();
+    if error.is_go_away() {
+        // Streams that it may have looked at are not told of a GOAWAY.
+        reused || reason == Some(Reason::NO_ERROR)
+    } else {
+        error.is_reset() && reason == Some(Reason::REFUSED_STREAM)
+    }
+}
+
+/// Whether we have reset the stream because it broke the rules. Within a body there is one rule
+/// for it to break: its length.
+fn is_our_verdict(error: &h2::Error) -> bool {
+    error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
+}
+
+fn wrong_length(length: Option<u64>, received: u64) -> Error {
+    if length.is_some_and(|length| received < length) {
+        return ErrorKind::UnexpectedEof.into();
+    }
+    let text = "net/http: server replied with more than declared Content-Length; truncated";
+    ErrorKind::Other(text.into()).into()
 }
 
 /// The head as HTTP/2 has it: the host in the target, nothing about the connection.

@@ -1,5 +1,6 @@
 //! HTTP: a request goes in, an exchange comes out.
 
+mod age;
 pub(crate) mod auth;
 mod batch;
 mod chunked;

@@ -57,6 +57,7 @@ impl Pool {
             loop {
                 let found = {
                     let mut idle = self.idle.borrow_mut();
+                    idle.retain(|kept| !kept.age.is_over());
                     let at = idle.iter().rposition(|kept| kept.url.same_origin(url));
                     at.map(|at| idle.remove(at))
                 };
@@ -74,9 +75,10 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over, within the limits of the configuration.
     pub(super) fn put(&self, connection: Connection, config: &ClientConfig) {
-        if !connection.reusable() {
+        if !connection.reusable() || connection.age.is_over() {
             return;
         }
+        connection.age.rest();
         let mut idle = self.idle.borrow_mut();
         let url = connection.url.clone();
         let same = idle
@@ -100,7 +102,7 @@ impl Pool {
         }
         poll_fn(|task| {
             let mut found = None;
-            let mut over = false;
+            let mut left = false;
             for at in 0.. {
                 // No borrow lives while a connection is driven: that may wake who looks at them.
                 let Some(kept) = self.shared.borrow().get(at).cloned() else {
@@ -113,10 +115,10 @@ impl Pool {
                     found = Some(kept);
                     break;
                 }
-                over |= kept.is_over();
+                left |= kept.is_left();
             }
-            if over {
-                self.shared.borrow_mut().retain(|kept| !kept.is_over());
+            if left {
+                self.shared.borrow_mut().retain(|kept| !kept.is_left());
             }
             Poll::Ready(found)
         })

@@ -666,6 +666,41 @@ fn without_reuse_every_request_has_a_connection() {
     );
 }
 
+/// How long a connection may last: at all, and between two requests.
+fn lasting(life: Option<Duration>, idle: Option<Duration>) -> Client {
+    Client::new(Arc::new(ClientConfig {
+        connection_lifetime: life,
+        connection_idle: idle,
+        ..ClientConfig::default()
+    }))
+}
+
+#[test]
+fn connections_are_replaced_when_they_are_old_or_have_waited_long() {
+    let (instant, hour) = (Duration::from_nanos(1), Duration::from_secs(3600));
+    for (client, connections) in [
+        (lasting(Some(instant), None), 3),
+        (lasting(None, Some(instant)), 3),
+        (lasting(Some(hour), Some(instant)), 3),
+        (lasting(Some(hour), Some(hour)), 1),
+    ] {
+        // Each answer takes longer than the shorter limit, and comes all the same.
+        let each = [Step::Take, Step::Pause(2), ok("x")];
+        let mut script = vec![each; 3 / connections].concat();
+        script.push(Step::Gone);
+        let server = Server::start(vec![script; connections]);
+        block_on(async {
+            for _ in 0..3 {
+                let exchange = client.send(get(&server.url("/"))).await;
+                assert_eq!(body(&exchange), b"x", "{:?}", exchange.error());
+            }
+            client.close_idle();
+        });
+        let seen = server.done();
+        assert!(seen.iter().all(|head| !head.contains("close")), "{seen:?}");
+    }
+}
+
 #[test]
 fn a_response_without_length_ends_with_the_connection() {
     let server = Server::start(vec![vec![

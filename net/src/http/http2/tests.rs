@@ -360,6 +360,41 @@ fn a_server_that_leaves_is_left() {
 }
 
 #[test]
+fn connections_are_replaced_when_they_are_old_or_have_waited_long() {
+    let (instant, hour) = (
+        Some(Duration::from_nanos(1)),
+        Some(Duration::from_secs(3600)),
+    );
+    for (life, idle, connections) in [(instant, None, 3), (None, instant, 3), (hour, hour, 1)] {
+        let server = Server::start(&["h2"], 100);
+        let client = server.client(|config| {
+            config.connection_lifetime = life;
+            config.connection_idle = idle;
+        });
+        block_on(async {
+            for _ in 0..3 {
+                let exchange = client.send(server.get("/delay/2")).await;
+                assert_eq!(exchange.last.status, 200, "{:?}", exchange.error());
+            }
+        });
+        assert_eq!(server.connections(), connections, "{life:?} {idle:?}");
+    }
+}
+
+#[test]
+fn requests_at_the_same_time_share_a_connection_that_has_waited_for_none() {
+    let server = Server::start(&["h2"], 100);
+    let client = server.client(|config| config.connection_idle = Some(Duration::from_nanos(1)));
+    block_on(async {
+        let all: Vec<Request> = (0..4).map(|_| server.get("/delay/300")).collect();
+        for exchange in client.send_all(all, |_, _| {}).await {
+            assert_eq!(exchange.last.status, 200, "{:?}", exchange.error());
+        }
+    });
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
 fn an_abandoned_stream_leaves_its_connection() {
     let server = Server::start(&["h2"], 100);
     let client = server.client(|_| {});
