@@ -49,10 +49,21 @@ pub(crate) struct DialLog {
     pub(crate) http2: bool,
 }
 
+/// What is to be spoken over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Requests, of the version of HTTP that the server chooses.
+    Requests,
+    /// One request of HTTP/1.1, after which the connection belongs to another protocol: a proxy is
+    /// no part of that conversation, and only lets it through.
+    Upgrade,
+}
+
 /// Opens a connection to the URL's host, from this address if one is given.
 pub(crate) async fn dial(
     config: &ClientConfig,
     url: &Url,
+    purpose: Purpose,
     local: Option<IpAddr>,
     marks: &Rc<Marks>,
     log: &mut DialLog,
@@ -127,7 +138,7 @@ pub(crate) async fn dial(
     let mut socket = Socket::new(stream, marks.clone());
     let secure = url.scheme() == "https";
     if let Some(proxy) = proxy {
-        if secure || proxy.kind == Kind::Socks {
+        if secure || proxy.kind == Kind::Socks || purpose == Purpose::Upgrade {
             let agent = config.user_agent.as_deref();
             proxy.tunnel(&mut socket, host, port, agent).await?;
         } else {
@@ -143,7 +154,12 @@ pub(crate) async fn dial(
     let connector = TlsConnector::from(config.tls(host)?);
     let handshake = Instant::now();
     let mut ocsp = None;
-    let mut shaking = pin!(connector.connect(name, socket));
+    let mut shaking = pin!(match purpose {
+        Purpose::Requests => connector.connect(name, socket),
+        Purpose::Upgrade => connector
+            .with_alpn(vec![b"http/1.1".to_vec()])
+            .connect(name, socket),
+    });
     let shaken = poll_fn(|task| {
         // Whatever another connection has left there is not ours.
         tls::noted();

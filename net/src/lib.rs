@@ -22,6 +22,8 @@
 //!    into the [`Hop`]s of an [`Exchange`]. A challenge that `http/auth` can meet makes one more
 //!    hop, and `http/coding.rs` unpacks the body of the last one.
 //!
+//! WebSockets ([`ws`]) take the same dial, so that hosts, proxies, TLS and counted bytes are the same.
+//!
 //! # Rules
 //!
 //! - A [`Client`] belongs to one VU and one thread: it is not `Send`, and locks nothing on the
@@ -42,6 +44,7 @@ mod pace;
 mod proxy;
 mod tls;
 mod url;
+pub mod ws;
 
 pub use crate::{
     config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},

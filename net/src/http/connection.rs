@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     config::ClientConfig,
-    dial,
+    dial::{self, Purpose},
     error::{Error, ErrorKind, message},
     tls,
     url::{Target, Url, quote},
@@ -78,7 +78,8 @@ pub(super) async fn open(
     trip: &mut Trip,
 ) -> Result<Opened, Error> {
     let marks = Marks::new(meter.clone());
-    let wire = dial::dial(config, url, local, &marks, &mut trip.dial).await?;
+    let purpose = Purpose::Requests;
+    let wire = dial::dial(config, url, purpose, local, &marks, &mut trip.dial).await?;
     if trip.dial.http2 {
         return http2::open(wire, url, marks, trip).await.map(Opened::Http2);
     }
@@ -195,7 +196,7 @@ fn drive(driver: &mut Option<Pin<Box<Driver>>>, task: &mut Context<'_>) {
 }
 
 /// An error before the head of the response was complete.
-fn failure(marks: &Marks, error: &hyper::Error) -> Error {
+pub(crate) fn failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
@@ -220,7 +221,7 @@ fn failure(marks: &Marks, error: &hyper::Error) -> Error {
 }
 
 /// An error within the body.
-fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
+pub(crate) fn body_failure(marks: &Marks, error: &hyper::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }

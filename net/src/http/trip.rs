@@ -133,23 +133,9 @@ impl Trip {
     }
 
     /// The same, without a body of hyper's.
-    pub(super) fn head(&mut self, mut parts: http::response::Parts, length: u64) {
-        let reason = match parts.extensions.remove::<ReasonPhrase>() {
-            Some(own) => Cow::Owned(String::from_utf8_lossy(own.as_bytes()).into_owned()),
-            None => Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
-        };
+    pub(super) fn head(&mut self, parts: http::response::Parts, length: u64) {
         self.length = length;
-        self.head = Some(Response {
-            status: parts.status.as_u16(),
-            reason,
-            proto: match parts.version {
-                http::Version::HTTP_10 => Proto::Http10,
-                http::Version::HTTP_2 => Proto::Http2,
-                _ => Proto::Http11,
-            },
-            headers: parts.headers,
-            body: Bytes::new(),
-        });
+        self.head = Some(response(parts));
     }
 
     pub(super) fn push_body(&mut self, data: Bytes) {
@@ -233,6 +219,25 @@ impl Trip {
         timings.waiting = since(sent, first.unwrap_or(end));
         timings.receiving = first.map_or(Duration::ZERO, |first| since(first, end));
         timings
+    }
+}
+
+/// A response without a body, of a head as hyper has it.
+pub(crate) fn response(mut parts: http::response::Parts) -> Response {
+    let reason = match parts.extensions.remove::<ReasonPhrase>() {
+        Some(own) => Cow::Owned(String::from_utf8_lossy(own.as_bytes()).into_owned()),
+        None => Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
+    };
+    Response {
+        status: parts.status.as_u16(),
+        reason,
+        proto: match parts.version {
+            http::Version::HTTP_10 => Proto::Http10,
+            http::Version::HTTP_2 => Proto::Http2,
+            _ => Proto::Http11,
+        },
+        headers: parts.headers,
+        body: Bytes::new(),
     }
 }
 
