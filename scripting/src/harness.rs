@@ -17,6 +17,7 @@ use crate::{
 
 mod api;
 mod modules;
+pub(crate) mod sockets;
 
 /// A host that remembers.
 #[derive(Default)]
@@ -353,8 +354,8 @@ fn what_cannot_be_loaded_says_why() {
             .contains("\"./absent.js\" couldn't be found")
     );
     assert!(
-        load_error("import x from 'k6/ws'; export default () => 1")
-            .contains("\"k6/ws\" is not supported")
+        load_error("import x from 'k6/browser'; export default () => 1")
+            .contains("\"k6/browser\" is not supported")
     );
     assert!(
         load_error("import 'k6/nope'; import 'k6/x/foo'; export default () => 1")

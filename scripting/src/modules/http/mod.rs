@@ -24,8 +24,10 @@ use rquickjs::{
     object::Property,
 };
 
-pub(crate) use self::native::Natives;
 use self::request::Arguments;
+pub(crate) use self::{
+    jar::behind as cookie_jar, native::Natives, params::parse_headers, response::headers_object,
+};
 use crate::{host::Level, state::VuState, vu::state_of};
 
 /// Every function.
