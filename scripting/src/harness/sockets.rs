@@ -3,7 +3,11 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
     time::Duration,
 };
 
@@ -27,6 +31,8 @@ use tungstenite::{
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     closed: Receiver<u16>,
+    /// Whether it has let anyone in.
+    pub(crate) ready: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -35,13 +41,19 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, closed) = mpsc::channel();
+        let ready = Arc::new(AtomicBool::new(false));
+        let inside = ready.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, sender) = (stream.unwrap(), sender.clone());
-                std::thread::spawn(move || serve(stream, &sender));
+                let (stream, sender, ready) = (stream.unwrap(), sender.clone(), inside.clone());
+                std::thread::spawn(move || serve(stream, &sender, &ready));
             }
         });
-        Self { address, closed }
+        Self {
+            address,
+            closed,
+            ready,
+        }
     }
 
     /// Codes that clients have closed with, as soon as so many have.
@@ -55,7 +67,7 @@ impl Server {
 
 // The type of the library's callback.
 #[allow(clippy::result_large_err)]
-fn serve(stream: TcpStream, closed: &Sender<u16>) {
+fn serve(stream: TcpStream, closed: &Sender<u16>, ready: &AtomicBool) {
     let mut peeked = [0; 64];
     let length = stream.peek(&mut peeked).unwrap_or(0);
     let start = String::from_utf8_lossy(&peeked[..length]).into_owned();
@@ -82,6 +94,7 @@ fn serve(stream: TcpStream, closed: &Sender<u16>) {
     let Ok(mut socket) = tungstenite::accept_hdr(stream, choose) else {
         return;
     };
+    ready.store(true, Ordering::Relaxed);
     if path == "/close/1006" {
         return;
     }
