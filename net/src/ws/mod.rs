@@ -98,7 +98,9 @@ impl Client {
     pub async fn open_socket(&self, request: &Request) -> Opened {
         let begun = Instant::now();
         let mut log = handshake::Log::new(self.meter().clone());
-        let shaken = handshake::shake(self, request, &mut log);
+        // In a place of its own, which is free again when the connection is open: it is large, and
+        // whoever waits for this future moves it about on small stacks.
+        let shaken = Box::pin(handshake::shake(self, request, &mut log));
         let socket = match tokio::time::timeout(request.timeout, shaken).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(log.timeout()),

@@ -719,3 +719,12 @@ fn bytes_on_the_wire_are_counted() {
     });
     server.done();
 }
+
+#[test]
+fn waiting_for_a_connection_takes_little_room() {
+    let client = client();
+    let request = Request::new(Url::parse("ws://a.test/").expect("a URL"));
+    // Thousands of VUs may wait at the same time.
+    assert!(std::mem::size_of_val(&client.open_socket(&request)) < 1024);
+    assert!(size_of::<Socket>() < 400, "{}", size_of::<Socket>());
+}
