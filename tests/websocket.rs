@@ -164,7 +164,8 @@ const BOTH: &str = "import ws from 'k6/ws'; import { WebSocket } from 'k6/websoc
       const params = { headers: { 'Sec-WebSocket-Protocol': 'kit' }, tags: { kind: 'old' } };
       const r = ws.connect(__ENV.AT, params, (s) => {
         s.on('open', () => { s.send('one'); s.ping(); });
-        s.on('message', (m) => { console.log(m); s.setTimeout(() => s.close(), 5); });
+        s.on('message', (m) => console.log(m));
+        s.on('pong', () => s.setTimeout(() => s.close(), 1));
       });
       console.log(r.status);
       const s = new WebSocket(__ENV.AT, 'kit', { tags: { kind: 'new', name: 'short' } });

@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 mod batch;
+mod chunked;
 pub(crate) mod client;
 pub(crate) mod coding;
 pub(crate) mod connection;
@@ -10,6 +11,7 @@ pub(crate) mod head;
 mod http2;
 mod pool;
 mod redirect;
+pub(crate) mod reply;
 pub(crate) mod trip;
 pub(crate) mod watch;
 pub(crate) mod wire;

@@ -11,11 +11,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use hyper::{body::Incoming, ext::ReasonPhrase};
 
 use super::{
     connection::Connection,
-    exchange::{Hop, Proto, Response, Timings, TlsInfo},
+    exchange::{Hop, Response, Timings, TlsInfo},
     head::Outgoing,
     wire::Marks,
 };
@@ -26,7 +25,7 @@ const TRUSTED_LENGTH: u64 = 1 << 20;
 
 /// The notes of one hop.
 #[derive(Debug)]
-pub(super) struct Trip {
+pub(crate) struct Trip {
     asked: Instant,
     pub(super) dial: DialLog,
     waited: bool,
@@ -56,7 +55,7 @@ enum Body {
 }
 
 impl Trip {
-    pub(super) fn begin(discard: bool) -> Self {
+    pub(crate) fn begin(discard: bool) -> Self {
         Self {
             asked: Instant::now(),
             dial: DialLog::default(),
@@ -125,17 +124,24 @@ impl Trip {
             && (harmless || !connected.marks.wrote())
     }
 
-    /// The head of the response is there; its body comes back for reading.
-    pub(super) fn head_received(&mut self, incoming: http::Response<Incoming>) -> Incoming {
-        let (parts, body) = incoming.into_parts();
-        self.head(parts, http_body::Body::size_hint(&body).lower());
-        body
+    /// Whether the head of a response is there.
+    pub(crate) fn answered(&self) -> bool {
+        self.head.is_some()
     }
 
-    /// The same, without a body of hyper's.
-    pub(super) fn head(&mut self, parts: http::response::Parts, length: u64) {
+    /// How much of the body is there, in bytes.
+    pub(crate) fn body_length(&self) -> usize {
+        match &self.body {
+            Body::One(bytes) => bytes.len(),
+            Body::Many(bytes) => bytes.len(),
+        }
+    }
+
+    /// The head of the response is there, and its body is to be of this length; 0 where that is
+    /// not known.
+    pub(super) fn head(&mut self, head: Response, length: u64) {
         self.length = length;
-        self.head = Some(response(parts));
+        self.head = Some(head);
     }
 
     pub(super) fn push_body(&mut self, data: Bytes) {
@@ -156,13 +162,34 @@ impl Trip {
         }
     }
 
+    /// The same for bytes that live elsewhere. A body that is all there is copied to its size.
+    pub(super) fn push_slice(&mut self, data: &[u8]) {
+        if self.discard || data.is_empty() {
+            return;
+        }
+        match &mut self.body {
+            Body::Many(all) => all.extend_from_slice(data),
+            Body::One(first) if first.is_empty() && self.length <= data.len() as u64 => {
+                *first = Bytes::copy_from_slice(data);
+            }
+            Body::One(first) => {
+                let least = first.len() + data.len();
+                let expected = self.length.min(TRUSTED_LENGTH) as usize;
+                let mut all = BytesMut::with_capacity(least.max(expected));
+                all.extend_from_slice(first);
+                all.extend_from_slice(data);
+                self.body = Body::Many(all);
+            }
+        }
+    }
+
     /// The body has ended, well or not.
     pub(super) fn body_received(&mut self) {
         self.done = Some(Instant::now());
     }
 
     /// The hop, and the response as far as it came.
-    pub(super) fn end(
+    pub(crate) fn end(
         self,
         method: Cow<'static, str>,
         url: Url,
@@ -219,25 +246,6 @@ impl Trip {
         timings.waiting = since(sent, first.unwrap_or(end));
         timings.receiving = first.map_or(Duration::ZERO, |first| since(first, end));
         timings
-    }
-}
-
-/// A response without a body, of a head as hyper has it.
-pub(crate) fn response(mut parts: http::response::Parts) -> Response {
-    let reason = match parts.extensions.remove::<ReasonPhrase>() {
-        Some(own) => Cow::Owned(String::from_utf8_lossy(own.as_bytes()).into_owned()),
-        None => Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
-    };
-    Response {
-        status: parts.status.as_u16(),
-        reason,
-        proto: match parts.version {
-            http::Version::HTTP_10 => Proto::Http10,
-            http::Version::HTTP_2 => Proto::Http2,
-            _ => Proto::Http11,
-        },
-        headers: parts.headers,
-        body: Bytes::new(),
     }
 }
 

@@ -1,24 +1,20 @@
 //! The request that turns a connection of HTTP/1.1 into a WebSocket.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::poll_fn,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{
         CONNECTION, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
         SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE, USER_AGENT,
     },
 };
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use super::{Error, Request, Socket};
@@ -29,10 +25,11 @@ use crate::{
     error::ErrorKind,
     http::{
         client::Client,
-        connection::{body_failure, failure},
+        connection::{failure, kind, push_name, read},
         exchange::{Response, canonical},
         head::{value, written_elsewhere},
-        trip,
+        reply::Reply,
+        trip::Trip,
         wire::{Marks, Meter, Wire},
     },
     url::{Target, Url, quote},
@@ -43,8 +40,6 @@ const REFUSAL_MAX: usize = 1024;
 
 /// What is offered, and all that is spoken (RFC 7692): each message is packed for itself.
 const DEFLATE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-
-type Driver = http1::Connection<TokioIo<Wire>, Full<Bytes>>;
 
 /// What is known so far; it outlives the handshake, which may be cut off.
 #[derive(Debug)]
@@ -94,25 +89,22 @@ pub(super) async fn shake(
         &mut log.dial,
     );
     let wire = wire.await.map_err(Error::Connect)?;
-    let mut conversation = Conversation::begin(wire, &log.marks).await?;
-    if let Target::Raw(bytes) = url.wire_target() {
-        log.marks.rewrite_target("GET", bytes);
-    }
-    let (parts, body) = conversation.ask(head).await?.into_parts();
-    for line in parts.headers.get_all(SET_COOKIE) {
+    let mut conversation = Conversation::begin(wire, &log.marks);
+    conversation.ask(&head, &url).await;
+    let outcome = conversation.read().await;
+    let (wire, response, rest) = conversation.end(&url);
+    let Some(response) = response else {
+        return Err(outcome.err().unwrap_or(Error::Gone));
+    };
+    for line in response.headers.get_all(SET_COOKIE) {
         jar.set_from_response(&url, &String::from_utf8_lossy(line.as_bytes()));
     }
-    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    let agreed = switches && agrees(&parts.headers, &key);
-    let response = log.response.insert(trip::response(parts));
+    let agreed = response.status == 101 && agrees(&response.headers, &key);
+    let response = log.response.insert(response);
     if !agreed {
-        if !switches {
-            response.body = conversation.read(body).await;
-        }
         return Err(Error::Handshake);
     }
     let packed = packs(&response.headers)?;
-    let (wire, rest) = conversation.end().await?;
     Ok(Socket::new(
         wire,
         log.marks.clone(),
@@ -145,19 +137,15 @@ const OWN: [HeaderName; 5] = [
     SEC_WEBSOCKET_EXTENSIONS,
 ];
 
-/// The request as hyper takes it.
+/// The headers of the request.
 fn head(
     config: &ClientConfig,
     request: &Request,
     url: &Url,
     jar: &CookieJar,
     key: &str,
-) -> Result<http::Request<Full<Bytes>>, Error> {
-    let mut head = http::Request::new(Full::default());
-    *head.uri_mut() = match url.wire_target() {
-        Target::Plain(uri) => uri.clone(),
-        Target::Raw(_) => Uri::from_static("/"),
-    };
+) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
     let named = |name: &str| {
         let mut named = request.headers.iter().rev();
         named
@@ -165,7 +153,6 @@ fn head(
             .map(|(_, value)| value.as_str())
     };
     let fill = |name, text: &str| value(name, text).map_err(Error::Connect);
-    let headers = head.headers_mut();
     match named("Host").filter(|host| !host.is_empty()) {
         Some(host) => drop(headers.insert(HOST, fill("Host", host)?)),
         None => {
@@ -208,7 +195,7 @@ fn head(
     if !cookie.is_empty() {
         headers.insert(COOKIE, fill("Cookie", &cookie)?);
     }
-    Ok(head)
+    Ok(headers)
 }
 
 /// The items of a header that is a list, in all its lines.
@@ -247,108 +234,76 @@ fn packs(headers: &HeaderMap) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// hyper's connection, polled in the future of the handshake (see `http/connection.rs`).
+/// The connection while it speaks HTTP.
 struct Conversation<'a> {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
-    /// Whether hyper is done with the connection.
-    over: bool,
+    wire: Wire,
     marks: &'a Marks,
+    reply: Reply,
+    trip: Trip,
+    /// What came behind the response.
+    rest: Bytes,
 }
 
 impl<'a> Conversation<'a> {
-    async fn begin(wire: Wire, marks: &'a Marks) -> Result<Self, Error> {
+    fn begin(wire: Wire, marks: &'a Marks) -> Self {
         marks.begin();
-        let made = http1::Builder::new()
-            .title_case_headers(true)
-            .handshake(TokioIo::new(wire))
-            .await;
-        let (sender, driver) = made.map_err(|e| Error::Connect(failure(marks, &e)))?;
-        Ok(Self {
-            sender,
-            driver,
-            over: false,
+        Self {
+            wire,
             marks,
-        })
+            reply: Reply::to(&Method::GET),
+            trip: Trip::begin(false),
+            rest: Bytes::new(),
+        }
     }
 
-    /// Sends the request and waits for the head of the response.
-    async fn ask(
-        &mut self,
-        request: http::Request<Full<Bytes>>,
-    ) -> Result<http::Response<Incoming>, Error> {
-        let mut response = pin!(self.sender.send_request(request));
-        let (driver, over, marks) = (&mut self.driver, &mut self.over, self.marks);
-        poll_fn(|task| {
-            drive(driver, over, task);
-            match response.as_mut().poll(&mut quiet()) {
-                Poll::Ready(outcome) => {
-                    Poll::Ready(outcome.map_err(|e| Error::Connect(failure(marks, &e))))
-                }
-                Poll::Pending if *over => Poll::Ready(Err(Error::Connect(ErrorKind::Eof.into()))),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+    /// Sends the request. Where that fails, there may be an answer all the same.
+    async fn ask(&mut self, headers: &HeaderMap, url: &Url) {
+        let mut head = format!("GET {} HTTP/1.1\r\n", url.target()).into_bytes();
+        if let Target::Raw(target) = url.wire_target() {
+            head = [b"GET ", &target[..], b" HTTP/1.1\r\n"].concat();
+        }
+        for (name, value) in headers {
+            push_name(&mut head, name.as_str());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        if self.wire.write_all(&head).await.is_ok() {
+            let _ = self.wire.flush().await;
+        }
     }
 
-    /// Reads the beginning of a body; where it breaks off it ends.
-    async fn read(&mut self, mut body: Incoming) -> Bytes {
-        let mut read = BytesMut::new();
-        let (driver, over, marks) = (&mut self.driver, &mut self.over, self.marks);
-        poll_fn(|task| {
-            loop {
-                drive(driver, over, task);
-                match Pin::new(&mut body).poll_frame(&mut quiet()) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        if let Ok(data) = frame.into_data() {
-                            read.extend_from_slice(&data);
-                        }
-                        if read.len() >= REFUSAL_MAX {
-                            return Poll::Ready(());
-                        }
-                    }
-                    Poll::Ready(Some(Err(error))) => {
-                        let _ = body_failure(marks, &error);
-                        return Poll::Ready(());
-                    }
-                    Poll::Ready(None) => return Poll::Ready(()),
-                    Poll::Pending if *over => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
+    /// Reads the response, and as much of its body as is wanted.
+    async fn read(&mut self) -> Result<(), Error> {
+        let (wire, reply, trip) = (&mut self.wire, &mut self.reply, &mut self.trip);
+        let (marks, rest) = (self.marks, &mut self.rest);
+        let outcome = poll_fn(|task| {
+            while !reply.is_done() && trip.body_length() < REFUSAL_MAX {
+                let taken = read(wire, task, |bytes| match bytes {
+                    [] => reply.end(marks.first_byte().is_some()),
+                    bytes => reply
+                        .take(bytes, trip)
+                        .map(|behind| *rest = Bytes::copy_from_slice(behind)),
+                });
+                match ready!(taken) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(wrong)) => return Poll::Ready(Err(kind(marks, wrong))),
+                    Err(error) => return Poll::Ready(Err(failure(marks, &error))),
                 }
             }
-        })
-        .await;
-        read.truncate(REFUSAL_MAX);
-        read.freeze()
+            Poll::Ready(Ok(()))
+        });
+        outcome.await.map_err(Error::Connect)
     }
 
-    /// Takes the connection back, with what hyper has read behind the response.
-    async fn end(mut self) -> Result<(Wire, Bytes), Error> {
-        let (driver, over) = (&mut self.driver, &mut self.over);
-        poll_fn(|task| {
-            drive(driver, over, task);
-            if *over {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-        let parts = self.driver.into_parts();
-        Ok((parts.io.into_inner(), parts.read_buf))
+    /// The connection, the response as far as it came, and what came behind it.
+    fn end(self, url: &Url) -> (Wire, Option<Response>, Bytes) {
+        let (_, response) = self.trip.end("GET".into(), url.clone(), Ok(()));
+        let response = response.map(|mut response| {
+            response.body.truncate(REFUSAL_MAX);
+            response
+        });
+        (self.wire, response, self.rest)
     }
-}
-
-/// Lets hyper work until the socket has nothing more for it.
-fn drive(driver: &mut Driver, over: &mut bool, task: &mut Context<'_>) {
-    if !*over {
-        // Its errors reach the request as well, and there they mean more.
-        *over = driver.poll_without_shutdown(task).is_ready();
-    }
-}
-
-/// For what only the connection wakes.
-fn quiet() -> Context<'static> {
-    Context::from_waker(Waker::noop())
 }

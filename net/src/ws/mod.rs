@@ -3,7 +3,7 @@
 //! # The way of a connection
 //!
 //! 1. [`Client::open_socket`] takes a [`Request`]; `handshake.rs` dials as for any other request,
-//!    has hyper send the one that asks for the upgrade, and takes the connection back from it.
+//!    and asks for the upgrade with what reads and writes requests of HTTP.
 //! 2. [`Socket`] reads and writes messages. It is polled by whoever owns it, and no task stands
 //!    behind it: `frames.rs` knows what frames look like, `deflate.rs` what is in packed ones.
 //! 3. An [`Event`] is a message, a ping or pong, or the end of it all.

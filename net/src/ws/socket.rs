@@ -1,7 +1,6 @@
 //! An open connection: events come out, messages go in.
 
 use std::{
-    cell::RefCell,
     mem,
     pin::Pin,
     rc::Rc,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{
@@ -19,12 +18,12 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, Op, message},
-    http::wire::{Marks, Wire},
+    http::{
+        connection::read,
+        wire::{Marks, Wire},
+    },
     tls,
 };
-
-/// How much is read at once, in bytes.
-const CHUNK: usize = 64 * 1024;
 
 /// How much may wait to be sent before nothing more is read that might be answered by itself, and
 /// how much is read while something waits to be sent, in bytes.
@@ -32,11 +31,6 @@ const BACKLOG: usize = 1 << 20;
 
 /// What stays allocated for the next time, in bytes.
 const KEPT: usize = 1024;
-
-thread_local! {
-    /// What sockets of this thread read into.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
-}
 
 /// What comes out of a socket.
 #[derive(Debug)]
@@ -282,11 +276,10 @@ impl Socket {
         if self.input.is_empty() && self.input.capacity() > KEPT {
             self.input = BytesMut::new();
         }
-        let read = READ.with_borrow_mut(|chunk| {
-            let mut chunk = ReadBuf::new(chunk);
-            ready!(Pin::new(&mut self.wire).poll_read(task, &mut chunk))?;
-            self.input.extend_from_slice(chunk.filled());
-            Poll::Ready(Ok(chunk.filled().len()))
+        let input = &mut self.input;
+        let read = read(&mut self.wire, task, |bytes| {
+            input.extend_from_slice(bytes);
+            bytes.len()
         });
         Poll::Ready(ready!(read).map_err(|e| self.failure(&e)))
     }
