@@ -62,6 +62,9 @@ pub(crate) struct Wishes {
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     /// The name that the server's certificate has to be for, where it is not the host's.
     pub(crate) name: Option<String>,
+    /// One request of HTTP/1.1, after which the connection belongs to another protocol: a proxy is
+    /// no part of that conversation, and only lets it through.
+    pub(crate) upgrade: bool,
 }
 
 /// Opens a connection to the URL's host, from this address if one is given.
@@ -154,7 +157,7 @@ pub(crate) async fn dial_for(
     let mut socket = Socket::new(stream, marks.clone());
     let secure = url.scheme() == "https";
     if let Some(proxy) = proxy {
-        if secure || proxy.kind == Kind::Socks {
+        if secure || proxy.kind == Kind::Socks || wishes.upgrade {
             let agent = config.user_agent.as_deref();
             proxy.tunnel(&mut socket, host, port, agent).await?;
         } else {
@@ -189,7 +192,12 @@ async fn shake_hands(
     let connector = TlsConnector::from(tls);
     let handshake = Instant::now();
     let mut ocsp = None;
-    let mut shaking = pin!(connector.connect(name, socket));
+    let mut shaking = pin!(if wishes.upgrade {
+        let one = connector.with_alpn(vec![b"http/1.1".to_vec()]);
+        one.connect(name, socket)
+    } else {
+        connector.connect(name, socket)
+    });
     let shaken = poll_fn(|task| {
         // Whatever another connection has left there is not ours.
         tls::noted();

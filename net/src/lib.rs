@@ -22,6 +22,7 @@
 //!    hop, and `http/coding.rs` unpacks the body of the last one.
 //!
 //! `grpc/` calls methods of gRPC servers over the same dial: [`Client::channel`].
+//! WebSockets ([`ws`]) take the same dial, so that hosts, proxies, TLS and counted bytes are the same.
 //!
 //! # Rules
 //!
@@ -44,6 +45,7 @@ mod pace;
 mod proxy;
 mod tls;
 mod url;
+pub mod ws;
 
 pub use crate::{
     config::{Cidr, ClientConfig, Dns, HostMap, LocalIps, Policy, Select, TlsVersion},

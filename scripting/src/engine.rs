@@ -15,7 +15,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     ffi::{CStr, CString},
-    future::Future,
+    future::{Future, poll_fn},
     mem::ManuallyDrop,
     pin::pin,
     ptr::{self, NonNull},
@@ -224,6 +224,32 @@ impl Fiber {
             self.release_stack();
         }
         self.wait(tokio::time::sleep_until(until))
+    }
+
+    /// Blocks the VU until `poll` has something, until a time, or until it is told to stop. When
+    /// that takes long, pages of the stack go back to the kernel meanwhile.
+    pub(crate) fn wait_long<T>(
+        &self,
+        until: Option<Instant>,
+        mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>,
+    ) -> Result<Option<T>, Stopped> {
+        // Far away is as good as never.
+        let far = || Instant::now() + Duration::from_secs(86400 * 365);
+        let mut release = Some(Instant::now() + LONG_WAIT);
+        loop {
+            let next = until.unwrap_or_else(far).min(release.unwrap_or_else(far));
+            let mut timer = pin!(tokio::time::sleep_until(next.into()));
+            let either = poll_fn(|task| match poll(task) {
+                Poll::Ready(found) => Poll::Ready(Some(found)),
+                Poll::Pending => timer.as_mut().poll(task).map(|()| None),
+            });
+            let found = self.wait(either)?;
+            if found.is_some() || until == Some(next) {
+                return Ok(found);
+            }
+            release = None;
+            self.release_stack();
+        }
     }
 
     /// Gives the pages of the stack that nothing uses now back to the kernel. Must be called on

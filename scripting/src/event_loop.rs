@@ -6,8 +6,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -37,6 +37,8 @@ pub(crate) struct EventLoop {
     background: RefCell<Option<Box<Background>>>,
     /// What work in the background has posted while it goes on.
     posted: RefCell<VecDeque<Completion>>,
+    /// Whether the iteration has failed, and its work in the background is being ended.
+    failed: Cell<bool>,
 }
 
 /// Work that goes on while the script does, and while it waits for something else.
@@ -51,7 +53,35 @@ struct Background {
 #[derive(Default)]
 struct Cancel {
     said: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
+    /// Who waits for it, by a number of each.
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    next: Cell<u64>,
+}
+
+/// The future of [`EventLoop::cancelled`].
+pub(crate) struct Cancelled {
+    cancel: Rc<Cancel>,
+    number: u64,
+}
+
+impl Future for Cancelled {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        if self.cancel.said.get() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.cancel.waiting.borrow_mut();
+        waiting.insert(self.number, task.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        // A socket makes one for each message: they must not add up.
+        self.cancel.waiting.borrow_mut().remove(&self.number);
+    }
 }
 
 /// What finished work has left to do with the engine, as a task of the event loop.
@@ -142,19 +172,16 @@ impl EventLoop {
 
     /// Done when the iteration has failed that work in the background belongs to: what can be
     /// cancelled then is.
-    pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn cancelled(&self) -> Cancelled {
         let mut background = self.background.borrow_mut();
         let cancel = background.get_or_insert_default().cancel.clone();
-        poll_fn(move |task| {
-            if cancel.said.get() {
-                return Poll::Ready(());
-            }
-            let mut waiting = cancel.waiting.borrow_mut();
-            if !waiting.iter().any(|waker| waker.will_wake(task.waker())) {
-                waiting.push(task.waker().clone());
-            }
-            Poll::Pending
-        })
+        if self.failed.get() {
+            // What is begun only now, by a result of work that was cancelled.
+            cancel.said.set(true);
+        }
+        let number = cancel.next.get();
+        cancel.next.set(number + 1);
+        Cancelled { cancel, number }
     }
 
     fn cancel_background(&self) {
@@ -164,7 +191,7 @@ impl EventLoop {
         };
         drop(background);
         cancel.said.set(true);
-        for waker in cancel.waiting.take() {
+        for waker in cancel.waiting.take().into_values() {
             waker.wake();
         }
     }
@@ -264,7 +291,9 @@ pub(crate) fn run<'js>(
     if outcome.is_err() && !state.fiber.is_stopped() {
         abandon_timers(state);
         if state.phase.get() == Phase::Iteration {
+            events.failed.set(true);
             finish_background(ctx, state);
+            events.failed.set(false);
         }
     }
     if state.fiber.is_stopped() {
@@ -302,16 +331,13 @@ fn finish_background(ctx: &Ctx<'_>, state: &VuState) {
 /// Until a timer is due or some work in the background is done.
 #[inline(never)]
 fn wait_for_either(state: &VuState, due: Option<Instant>) -> Result<(), Stopped> {
-    // Far away is as good as never.
-    let until = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(86400 * 365));
-    let mut timer = pin!(tokio::time::sleep_until(until.into()));
-    let either = poll_fn(|task| {
-        if state.events.poll_background(task).is_ready() {
-            return Poll::Ready(());
-        }
-        timer.as_mut().poll(task)
-    });
-    state.fiber.wait(either)
+    if state.interrupt() {
+        return Err(Stopped);
+    }
+    state
+        .fiber
+        .wait_long(due, |task| state.events.poll_background(task))?;
+    Ok(())
 }
 
 /// Runs what finished work has left to do, one task each.

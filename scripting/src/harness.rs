@@ -17,6 +17,7 @@ use crate::{
 
 mod api;
 mod modules;
+pub(crate) mod sockets;
 
 /// A host that remembers.
 #[derive(Default)]
@@ -353,8 +354,8 @@ fn what_cannot_be_loaded_says_why() {
             .contains("\"./absent.js\" couldn't be found")
     );
     assert!(
-        load_error("import x from 'k6/ws'; export default () => 1")
-            .contains("\"k6/ws\" is not supported")
+        load_error("import x from 'k6/browser'; export default () => 1")
+            .contains("\"k6/browser\" is not supported")
     );
     assert!(
         load_error("import 'k6/nope'; import 'k6/x/foo'; export default () => 1")
@@ -889,4 +890,101 @@ fn streams_that_nobody_reads_are_collected() {
         assert!(left < 10, "{left}");
         vu.close().await;
     });
+}
+
+#[test]
+fn sockets_that_have_ended_are_collected() {
+    on_worker(async {
+        // Their handlers hold a file, and the sockets that hold them.
+        let server = sockets::Server::start();
+        let rig = Rig::with_files(
+            &format!(
+                "import {{ open }} from 'k6/experimental/fs'; import ws from 'k6/ws';
+                 import {{ WebSocket }} from 'k6/websockets';
+                 const opened = [];
+                 for (let i = 0; i < 100; i++) opened.push(await open('a.txt'));
+                 export default function () {{
+                   for (let i = 0; i < 50; i++) {{
+                     const file = opened.pop(), other = opened.pop();
+                     ws.connect('ws://{0}', (s) => {{
+                       s.self = s; s.on('message', () => [s, file]); s.setInterval(() => [s, file], 1000);
+                       s.on('open', () => s.close());
+                     }});
+                     const s = new WebSocket('ws://{0}');
+                     s.onopen = () => {{ s.self = [s, other]; s.close(); }};
+                     s.addEventListener('message', () => [s, other]);
+                   }}
+                   const all = []; for (let i = 0; i < 100000 * (1 + 5 * __ITER); i++) all.push({{ i }});
+                 }}",
+                server.address
+            ),
+            &[("file:///dir/a.txt", "text")],
+        );
+        rig.load().await.unwrap();
+        let content = rig.script.files().read("file:///dir/a.txt").unwrap();
+        let mut vu = rig.vu().await.unwrap();
+        let before = Arc::strong_count(&content);
+        assert!(before >= 100, "{before}");
+        vu.activate(Rig::activation(None)).await;
+        vu.iterate(0, 0).await;
+        // What has ended in this one is garbage in the next.
+        vu.iterate(1, 1).await;
+        let left = Arc::strong_count(&content);
+        assert!(left < 20, "{left} of {before}");
+        vu.close().await;
+        let lines = rig.lines();
+        assert!(lines.is_empty(), "{lines:?}");
+    });
+}
+
+#[test]
+fn a_stop_closes_sockets_and_calls_no_handler() {
+    for (body, code) in [
+        (
+            "const s = new WebSocket(at); s.onclose = s.onerror = () => console.log('told');",
+            1000,
+        ),
+        ("new WebSocket(at); sleep(60);", 1000),
+        (
+            "ws.connect(at, (s) => { s.on('close', () => console.log('told')); s.on('error', () => console.log('told')); });",
+            1001,
+        ),
+        (
+            "try { ws.connect(at, (s) => { s.on('open', () => { for (;;) {} }); }); } finally { console.log('told'); }",
+            1001,
+        ),
+        (
+            "ws.connect(at, (s) => { s.setInterval(() => sleep(60), 1); });",
+            1001,
+        ),
+    ] {
+        on_worker(async {
+            let server = sockets::Server::start();
+            let rig = Rig::new(&format!(
+                "import {{ sleep }} from 'k6'; import ws from 'k6/ws';
+                 import {{ WebSocket }} from 'k6/websockets';
+                 const at = 'ws://{}';
+                 export default function () {{ {body} }}",
+                server.address
+            ));
+            rig.load().await.unwrap();
+            let mut vu = rig.vu().await.unwrap();
+            vu.activate(Rig::activation(None)).await;
+            let stopper = vu.stopper();
+            let ready = server.ready.clone();
+            tokio::task::spawn_local(async move {
+                // The server has let it in, and a moment later it has seen that.
+                while !ready.load(std::sync::atomic::Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stopper.stop();
+            });
+            assert_eq!(vu.iterate(0, 0).await, IterationEnd::Interrupted, "{body}");
+            assert_eq!(server.closed(1), [code], "{body}");
+            let lines = rig.lines();
+            assert!(lines.is_empty(), "{body}: {lines:?}");
+            vu.close().await;
+        });
+    }
 }

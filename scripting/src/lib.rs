@@ -7,6 +7,7 @@
 //! Scripting never decides when an iteration starts, and nobody outside touches a JS value.
 
 mod binary;
+mod class;
 mod engine;
 mod error;
 mod event_loop;

@@ -9,6 +9,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -102,7 +103,7 @@ macro_rules! system_tags {
 }
 
 system_tags! {
-    proto = 0, status = 2, method = 3, url = 4, name = 5, group = 6, check = 7, error = 8,
+    proto = 0, subproto = 1, status = 2, method = 3, url = 4, name = 5, group = 6, check = 7, error = 8,
     error_code = 9, tls_version = 10, scenario = 11, service = 12, expected_response = 13, vu = 14, iter = 15,
     ip = 16, ocsp_status = 17,
 }
@@ -346,6 +347,24 @@ impl VuState {
             let _ = self.events.poll_background(task);
             future.as_mut().poll(task)
         }))
+    }
+
+    /// The same with a time at which it ends without a result, if one is given: for waits that may
+    /// take long.
+    ///
+    /// # Errors
+    /// When the VU is told to stop.
+    pub(crate) fn wait_long<T>(
+        &self,
+        until: Option<Instant>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<Option<T>, Stopped> {
+        self.fiber.wait_long(until, |task| {
+            if self.events.has_background() {
+                let _ = self.events.poll_background(task);
+            }
+            poll(task)
+        })
     }
 
     /// Blocks the VU for a time, while its work in the background goes on.

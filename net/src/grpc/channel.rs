@@ -198,6 +198,7 @@ impl Channel {
                 }
             },
             name: name.map(str::to_owned),
+            upgrade: false,
         };
         let agent = match config.user_agent.as_deref() {
             None | Some("") => AGENT.to_owned(),

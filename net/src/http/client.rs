@@ -66,7 +66,7 @@ impl Client {
         self
     }
 
-    pub(super) fn config(&self) -> &ClientConfig {
+    pub(crate) fn config(&self) -> &ClientConfig {
         &self.config
     }
 
@@ -83,6 +83,16 @@ impl Client {
             address,
             options,
         )
+    }
+
+    /// What counts the bytes of all sockets of this client.
+    pub(crate) fn meter(&self) -> &Rc<Meter> {
+        &self.meter
+    }
+
+    /// The address to send from, if it matters.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.local
     }
 
     /// Shows every message from now on to `watcher`, with bodies if it wants them. For debugging:

@@ -203,7 +203,7 @@ impl Connection {
 }
 
 /// A capital at the start of a name and after each hyphen.
-fn push_name(out: &mut Vec<u8>, name: &str) {
+pub(crate) fn push_name(out: &mut Vec<u8>, name: &str) {
     let mut capital = true;
     for byte in name.bytes() {
         out.push(if capital {
@@ -216,7 +216,7 @@ fn push_name(out: &mut Vec<u8>, name: &str) {
 }
 
 /// Shows what the stream has to `taker`; nothing is its end.
-fn read<T>(
+pub(crate) fn read<T>(
     wire: &mut Wire,
     task: &mut Context<'_>,
     taker: impl FnOnce(&[u8]) -> T,
@@ -307,7 +307,7 @@ impl Upload {
 }
 
 /// A failure of the stream.
-fn failure(marks: &Marks, error: &io::Error) -> Error {
+pub(crate) fn failure(marks: &Marks, error: &io::Error) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }
@@ -318,7 +318,7 @@ fn failure(marks: &Marks, error: &io::Error) -> Error {
 }
 
 /// A response that is wrong or incomplete. That the socket failed says more than what was missing.
-fn kind(marks: &Marks, kind: ErrorKind) -> Error {
+pub(crate) fn kind(marks: &Marks, kind: ErrorKind) -> Error {
     if let Some(error) = marks.socket_error() {
         return error;
     }

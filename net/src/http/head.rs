@@ -178,7 +178,7 @@ fn host<'a>(outgoing: &Outgoing<'a>) -> Option<&'a str> {
 }
 
 /// Headers of the script's that are not copied: they have another source, or none.
-pub(super) fn written_elsewhere(name: &str) -> bool {
+pub(crate) fn written_elsewhere(name: &str) -> bool {
     [
         "Host",
         "User-Agent",
@@ -191,7 +191,8 @@ pub(super) fn written_elsewhere(name: &str) -> bool {
     .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-fn value(name: &str, text: &str) -> Result<HeaderValue, Error> {
+/// The value of a header as it is sent.
+pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, Error> {
     // Go trims what it sends, and takes every byte but control characters.
     HeaderValue::from_bytes(text.trim_matches([' ', '\t']).as_bytes()).map_err(|_| {
         let name = super::exchange::canonical(name);

@@ -32,7 +32,7 @@ const FEW_HEADERS: usize = 64;
 
 /// What has come of a response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     state: State,
     /// The response has no body whatever its head says: it answers a HEAD or a CONNECT.
     bodiless: bool,
@@ -52,7 +52,7 @@ enum State {
 
 impl Reply {
     /// To a request of this method.
-    pub(super) fn to(method: &http::Method) -> Self {
+    pub(crate) fn to(method: &http::Method) -> Self {
         Self {
             state: State::Head(Vec::new()),
             bodiless: matches!(*method, http::Method::HEAD | http::Method::CONNECT),
@@ -61,7 +61,7 @@ impl Reply {
     }
 
     /// Whether nothing more belongs to it.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
@@ -75,8 +75,24 @@ impl Reply {
     /// # Errors
     ///
     /// It is no response, or breaks the rules of its framing.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], trip: &mut Trip) -> Result<(), ErrorKind> {
-        while !bytes.is_empty() {
+    pub(super) fn feed(&mut self, bytes: &[u8], trip: &mut Trip) -> Result<(), ErrorKind> {
+        let rest = self.take(bytes, trip)?;
+        // Whatever it is, it is no answer to a request that has not been sent.
+        self.keep &= rest.is_empty();
+        Ok(())
+    }
+
+    /// The same; returns what does not belong to it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reply::feed`].
+    pub(crate) fn take<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        trip: &mut Trip,
+    ) -> Result<&'a [u8], ErrorKind> {
+        while !bytes.is_empty() && !self.is_done() {
             match &mut self.state {
                 State::Head(_) => bytes = self.head(bytes, trip)?,
                 State::Exact(left) => {
@@ -98,16 +114,12 @@ impl Reply {
                 }
                 State::UntilClose => {
                     trip.push_slice(bytes);
-                    return Ok(());
+                    bytes = &[];
                 }
-                State::Done => {
-                    // Whatever it is, it is no answer to a request that has not been sent.
-                    self.keep = false;
-                    return Ok(());
-                }
+                State::Done => {}
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The peer has closed the connection.
@@ -115,7 +127,7 @@ impl Reply {
     /// # Errors
     ///
     /// Something is missing.
-    pub(super) fn end(&mut self, begun: bool) -> Result<(), ErrorKind> {
+    pub(crate) fn end(&mut self, begun: bool) -> Result<(), ErrorKind> {
         self.keep = false;
         match self.state {
             State::UntilClose | State::Done => {

@@ -25,7 +25,7 @@ const TRUSTED_LENGTH: u64 = 1 << 20;
 
 /// The notes of one hop.
 #[derive(Debug)]
-pub(super) struct Trip {
+pub(crate) struct Trip {
     asked: Instant,
     pub(super) dial: DialLog,
     waited: bool,
@@ -55,7 +55,7 @@ enum Body {
 }
 
 impl Trip {
-    pub(super) fn begin(discard: bool) -> Self {
+    pub(crate) fn begin(discard: bool) -> Self {
         Self {
             asked: Instant::now(),
             dial: DialLog::default(),
@@ -125,8 +125,16 @@ impl Trip {
     }
 
     /// Whether the head of a response is there.
-    pub(super) fn answered(&self) -> bool {
+    pub(crate) fn answered(&self) -> bool {
         self.head.is_some()
+    }
+
+    /// How much of the body is there, in bytes.
+    pub(crate) fn body_length(&self) -> usize {
+        match &self.body {
+            Body::One(bytes) => bytes.len(),
+            Body::Many(bytes) => bytes.len(),
+        }
     }
 
     /// The head of the response is there, and its body is to be of this length; 0 where that is
@@ -181,7 +189,7 @@ impl Trip {
     }
 
     /// The hop, and the response as far as it came.
-    pub(super) fn end(
+    pub(crate) fn end(
         self,
         method: Cow<'static, str>,
         url: Url,

@@ -17,6 +17,8 @@ pub(crate) mod random;
 mod secrets;
 pub(crate) mod timers;
 mod webcrypto;
+mod websockets;
+mod ws;
 
 use rquickjs::{
     Ctx, Module as JsModule, Object, Result as JsResult,
@@ -49,10 +51,12 @@ const MODULES: &[Module] = &[
     row::<grpc::Grpc>("k6/net/grpc"),
     row::<secrets::Secrets>("k6/secrets"),
     row::<timers::Timers>("k6/timers"),
+    row::<websockets::WebSockets>("k6/websockets"),
+    row::<ws::Ws>("k6/ws"),
 ];
 
 /// Modules of k6 that are still missing here.
-const NOT_YET: &[&str] = &["k6/browser", "k6/websockets", "k6/ws"];
+const NOT_YET: &[&str] = &["k6/browser"];
 
 /// Modules that k6 itself has removed, with what it says.
 const REMOVED: &[(&str, &str)] = &[

@@ -150,7 +150,7 @@ pub(super) fn of_vu<'js>(ctx: &Ctx<'js>, state: &VuState) -> JsResult<Object<'js
 }
 
 /// The jar behind an object.
-pub(super) fn behind(state: &VuState, value: &Value<'_>) -> Option<Rc<net::CookieJar>> {
+pub(crate) fn behind(state: &VuState, value: &Value<'_>) -> Option<Rc<net::CookieJar>> {
     let fields = native::behind(state, Kind::CookieJar, value)?;
     fields
         .as_any()

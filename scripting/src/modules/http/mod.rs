@@ -23,9 +23,11 @@ use rquickjs::{
     module::{Declarations, Exports, ModuleDef},
 };
 
-pub(crate) use self::native::Natives;
 pub(super) use self::params::parse_timeout;
 use self::request::Arguments;
+pub(crate) use self::{
+    jar::behind as cookie_jar, native::Natives, params::parse_headers, response::headers_object,
+};
 use crate::{engine::LazyFields, host::Level, state::VuState, vu::state_of};
 
 /// Functions that take a body, and the methods they send.

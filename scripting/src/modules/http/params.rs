@@ -143,7 +143,8 @@ fn parse_compression(list: &str) -> Result<Vec<net::Coding>, String> {
         .collect()
 }
 
-fn parse_headers(headers: &Object<'_>, out: &mut Vec<(String, String)>) -> JsResult<()> {
+/// Reads an object of headers.
+pub(crate) fn parse_headers(headers: &Object<'_>, out: &mut Vec<(String, String)>) -> JsResult<()> {
     for key in headers.own_keys::<String>(Filter::new().string().enum_only()) {
         let key = key?;
         let value: Value<'_> = headers.get(key.as_str())?;

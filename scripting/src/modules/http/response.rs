@@ -288,7 +288,11 @@ fn ocsp_object<'js>(ctx: &Ctx<'js>, tls: Option<&net::TlsInfo>) -> JsResult<Valu
     object.into_js(ctx)
 }
 
-fn headers_object<'js>(ctx: &Ctx<'js>, head: Option<&net::Response>) -> JsResult<Value<'js>> {
+/// The headers of a response as an object, several of one name joined by commas.
+pub(crate) fn headers_object<'js>(
+    ctx: &Ctx<'js>,
+    head: Option<&net::Response>,
+) -> JsResult<Value<'js>> {
     let object = Object::new(ctx.clone())?;
     if let Some(head) = head {
         for name in head.headers.keys() {

@@ -7,16 +7,17 @@ mod readable;
 mod support;
 mod writable;
 
+use bytes::Bytes;
 use rquickjs::{
-    Ctx, Exception, Function, Object, Result as JsResult, Value,
+    Class, Ctx, Exception, Function, Object, Result as JsResult, Value,
     class::{Trace, Tracer},
-    function::{Constructor, Opt},
+    function::{Constructor, Opt, This},
     module::{Declarations, Exports, ModuleDef},
 };
 
 use self::support::{Of, Shape, expect, object};
 use crate::{
-    engine::{Kind, Managed},
+    engine::{self, Kind, Managed},
     modules::export_all,
 };
 
@@ -61,6 +62,21 @@ impl ModuleDef for Streams {
 
 /// Makes an object from the first two arguments of a constructor.
 type Construct<K> = for<'js> fn(&Ctx<'js>, [Option<Value<'js>>; 2]) -> JsResult<Of<'js, K>>;
+
+/// A stream of one chunk; none for no bytes.
+pub(crate) fn of_bytes<'js>(ctx: &Ctx<'js>, bytes: Bytes) -> JsResult<Value<'js>> {
+    let start = move |ctx: Ctx<'js>, controller: Object<'js>| -> JsResult<()> {
+        let method = |name: &str| controller.get::<_, Function<'js>>(name);
+        if !bytes.is_empty() {
+            let chunk = engine::byte_array(&ctx, &bytes[..])?;
+            method("enqueue")?.call::<_, ()>((This(controller.clone()), chunk))?;
+        }
+        method("close")?.call((This(controller.clone()),))
+    };
+    let source = Object::new(ctx.clone())?;
+    source.set("start", Function::new(ctx.clone(), start)?)?;
+    readable::construct(ctx, Some(source.into_value()), None).map(Class::into_value)
+}
 
 /// Puts a class into the module.
 fn class<K: Shape>(module: &Object<'_>, construct: Construct<K>) -> JsResult<()> {
