@@ -10,6 +10,7 @@ mod binary;
 mod engine;
 mod error;
 mod event_loop;
+mod file_wait;
 mod globals;
 mod graph;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
+pub use file_wait::FileWait;
 pub use host::{Host, InstanceInfo, Level, Scenario, SecretAnswer};
 pub use loader::{FileError, Files, escape, folder_of, join, not_found_text, unescape};
 pub use remote::fetch_script;

@@ -382,7 +382,7 @@ impl<'js> Survey<'_, 'js> {
             .state
             .script
             .files()
-            .read(&place)
+            .read_now(&place)
             .map_err(|problem| match problem {
                 FileError::NotFound => format!("{place} is not there"),
                 problem => file_text(&problem, &place, map),
