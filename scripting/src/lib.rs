@@ -26,6 +26,7 @@ mod promise;
 mod remote;
 mod script;
 mod state;
+mod survey;
 mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
@@ -36,4 +37,5 @@ pub use loader::{FileError, Files, escape, folder_of, join, not_found_text, unes
 pub use remote::fetch_script;
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};
+pub use survey::{ImportAdvice, Survey, import_advice, survey};
 pub use vu::{Activation, IterationEnd, Lifecycle, Stopper, SummaryEntry, SummaryResult, Vu};

@@ -25,6 +25,8 @@ pub struct Files {
     last_missing: Mutex<Option<PathBuf>>,
     /// How the disk is looked at; `None` for an archive.
     disk: Option<Arc<FileWait>>,
+    /// Whether nothing is fetched from the web.
+    offline: bool,
     closed: AtomicBool,
     /// Called before the disk is looked at.
     #[cfg(test)]
@@ -52,10 +54,23 @@ impl Files {
             missing: Mutex::default(),
             last_missing: Mutex::default(),
             disk: Some(wait),
+            offline: false,
             closed: AtomicBool::new(false),
             #[cfg(test)]
             hook: None,
         }
+    }
+
+    /// The same, and whether nothing is fetched from the web.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// Whether nothing is fetched from the web.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// The files of an archive, by URL; the disk is never looked at.
@@ -65,6 +80,7 @@ impl Files {
             missing: Mutex::default(),
             last_missing: Mutex::default(),
             disk: None,
+            offline: false,
             closed: AtomicBool::new(false),
             #[cfg(test)]
             hook: None,

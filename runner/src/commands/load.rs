@@ -72,7 +72,7 @@ pub(crate) fn find(
     system_env: &[(String, String)],
     wait: &Arc<FileWait>,
 ) -> Result<Found, Failure> {
-    let (url, pwd, content) = read(argument, wait)?;
+    let (url, pwd, content) = read(argument, runtime.offline, wait)?;
     let looks_like_archive = is_tar(&content);
     let archive = match runtime.script_type {
         Some(ScriptType::Js) => false,
@@ -106,7 +106,7 @@ pub(crate) fn find(
             url,
             pwd,
             code: content.into(),
-            files: Files::disk(wait.clone()),
+            files: Files::disk(wait.clone()).offline(runtime.offline),
             env: Vec::new(),
             extended: runtime.extended(),
         };
@@ -196,7 +196,11 @@ pub(super) fn first_init(
 }
 
 /// URL of the script, URL of the folder that paths start from, content.
-fn read(argument: &str, wait: &FileWait) -> Result<(String, String, Vec<u8>), Failure> {
+fn read(
+    argument: &str,
+    offline: bool,
+    wait: &FileWait,
+) -> Result<(String, String, Vec<u8>), Failure> {
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let cwd = format!("file://{}", cwd.display());
     if argument == "-" {
@@ -216,6 +220,10 @@ fn read(argument: &str, wait: &FileWait) -> Result<(String, String, Vec<u8>), Fa
         return Ok(("file:///-".to_owned(), cwd, content));
     }
     if argument.starts_with("https://") || argument.starts_with("http://") {
+        if offline {
+            let text = format!("with --offline nothing is fetched: not the script '{argument}'");
+            return Err(Failure::new(code::OTHER, text));
+        }
         let (url, content) = fetch(argument).map_err(|text| Failure::new(code::OTHER, text))?;
         let pwd = folder_of(&url).to_owned();
         return Ok((url, pwd, content));

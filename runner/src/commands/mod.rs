@@ -2,6 +2,7 @@
 //! that are merged from everywhere.
 
 mod archive;
+mod check;
 mod demo;
 mod inspect;
 mod load;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli, outside: &Outside) -> Result<u8, Failure> {
         Command::Demo(run) => demo::run(*run, outside),
         Command::Archive(archive) => archive::run(&archive, outside).map(|()| 0),
         Command::Inspect(inspect) => inspect::run(&inspect, outside).map(|()| 0),
+        Command::Check(check) => check::run(&check, outside),
         Command::Version { json } => {
             print(&version::text(json));
             Ok(0)

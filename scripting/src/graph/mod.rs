@@ -402,6 +402,9 @@ impl<'js> Survey<'_, 'js> {
     fn fetch(&self, url: &str) -> Result<(), String> {
         let files = self.state.script.files();
         if url.starts_with("https://") && files.wants(url) {
+            if files.is_offline() {
+                return Err(remote::OFFLINE.to_owned());
+            }
             let fetched = self.state.fiber.wait(remote::fetch(url));
             let content = fetched.unwrap_or_else(|_| Err("interrupted".to_owned()))?;
             files.insert(url, content.into());
