@@ -50,8 +50,8 @@ fn fleet() {
 }
 
 fn seconds() -> u64 {
-    let given = std::env::var("VOLLEY_FLEET_SECONDS").ok();
-    given.map_or(12, |text| text.parse().expect("seconds"))
+    let given = std::env::var_os("VOLLEY_FLEET_SECONDS");
+    given.map_or(12, |text| text.to_string_lossy().parse().expect("seconds"))
 }
 
 fn root() -> &'static Path {
