@@ -78,8 +78,9 @@ fn a_missing_script_is_named_with_what_is_there_instead() {
         );
         assert!(text.starts_with(&start), "{text}");
         let nearest = folder.file(nearest);
-        let end = format!(" ({} holds: lib/, other.js)", nearest.display());
-        assert!(text.ends_with(&end), "{text}");
+        let begin = format!(" ({} is not there after a", folder.file(argument).display());
+        let end = format!("; {} holds: lib/, other.js)", nearest.display());
+        assert!(text.contains(&begin) && text.ends_with(&end), "{text}");
     }
 }
 

@@ -161,6 +161,8 @@ impl Clone {
         let import = "import { path } from './client.js';";
         folder.write("script.js", SCRIPT.replace(import, "const path = '/';"));
         folder.write("client.js", "export const path = '/';");
+        folder.write("scripts/test.js", SCRIPT);
+        folder.write("scripts/client.js", "export const path = '/';");
         let mut parameters = String::new();
         for file in yaml_files("examples/argo") {
             for object in tools.read(file) {
@@ -243,6 +245,11 @@ fn commands_of_the_chart_s_pages() {
 fn commands_of_the_pages_for_argo() {
     run_all("docs/argo.md", 3);
     run_all("examples/argo/README.md", 1);
+}
+
+#[test]
+fn commands_of_the_page_about_older_versions() {
+    run_all("docs/upgrade.md", 1);
 }
 
 #[test]

@@ -200,6 +200,13 @@ fn the_chart_refuses_what_would_not_run() {
         ("--set startAt=soon", "startAt"),
         ("--set metrics.port=80", "metrics.port"),
         ("--set podMonitor.intervall=5s", "intervall"),
+        ("--set metrics.trend=histograms", "metrics.trend"),
+        ("--set metrics.drop={a&b}", "metrics.drop"),
+        ("--set metrics.maxSeries=-1", "metrics.maxSeries"),
+        (
+            "--set metrics.buckets={1,2}",
+            "metrics.buckets are those of",
+        ),
         (
             "--set metrics.enabled=false,podMonitor.enabled=true",
             "nothing to scrape",
@@ -252,6 +259,41 @@ fn the_name_of_the_job_changes_with_what_it_runs_only() {
         name.starts_with("a-name-of-fifty") && name.len() < 60,
         "{name}"
     );
+}
+
+#[test]
+fn settings_of_the_metrics_are_arguments_of_the_agent() {
+    let Some(tools) = Tools::find() else { return };
+    let inline = root().join("examples/chart/inline.yaml");
+    let out = |options: &str| {
+        let objects = rendered(&tools, &inline, options);
+        let job = of_kind(&objects, "Job");
+        let words = &job["spec"]["template"]["spec"]["containers"][0]["args"];
+        let mut words = words.as_array().expect("arguments").iter();
+        let found = words.find_map(|word| word.as_str()?.strip_prefix("--out="));
+        found.expect("an output").to_owned()
+    };
+    let plain = "prometheus=namespace=k6&port=5656";
+    assert_eq!(out(""), plain);
+    for (options, more) in [
+        ("--set metrics.trend=both", "trend=both"),
+        (
+            "--set metrics.trend=histogram,metrics.buckets={1,2.5,1000}",
+            "buckets=1,2.5,1000&trend=histogram",
+        ),
+        ("--set metrics.labels={name,status}", "labels=name,status"),
+        (
+            "--set metrics.drop={url,vu},metrics.maxSeries=20000",
+            "drop=url,vu&max_series=20000",
+        ),
+        ("--set metrics.settings.linger=0", "linger=0"),
+        (
+            "--set metrics.trend=native,metrics.settings.trend=both",
+            "trend=both",
+        ),
+    ] {
+        assert_eq!(out(options), format!("{plain}&{more}"), "{options}");
+    }
 }
 
 #[test]
@@ -395,7 +437,8 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
     let values = folder.write(
         "values.yaml",
         "parallelism: 2\nscript: { claim: scripts, file: test.js }\nresults: { claim: results }\n\
-         dashboard: { enabled: true }\n",
+         dashboard: { enabled: true }\n\
+         metrics: { trend: histogram, buckets: [5, 250], drop: [url, proto], maxSeries: 500 }\n",
     );
     let objects = rendered(&tools, &values, "");
     let job = of_kind(&objects, "Job");
@@ -410,6 +453,15 @@ fn the_job_runs_and_every_panel_of_the_dashboard_shows_it() {
     let has = until("requests on the page", || {
         page(ports[0]).filter(|page| page.contains("k6_http_reqs{"))
     });
+    // As the values say.
+    assert!(
+        !has.contains("url=\"") && !has.contains("proto=\""),
+        "{has}"
+    );
+    assert!(
+        has.contains("k6_http_req_duration_histogram_bucket{") && has.contains("le=\"250\""),
+        "{has}"
+    );
     let prometheus = Prometheus::start(&ports).expect("it is installed");
 
     let dashboard = &of_kind(&objects, "ConfigMap")["data"]["volley.json"];

@@ -158,6 +158,26 @@ fn every_file_of_tests_is_run() {
     assert!(seen >= 6, "{seen}");
 }
 
+#[test]
+fn workflows_name_the_version_of_each_action() {
+    let mut seen = 0;
+    for file in fs::read_dir(root().join(".github/workflows")).expect("workflows") {
+        let file = file.expect("an entry").path();
+        for line in read(&file).lines() {
+            let Some((_, action)) = line.split_once("uses: ") else {
+                continue;
+            };
+            seen += 1;
+            let version = action.split_once("@v").map(|(_, version)| version);
+            let numbers = version.unwrap_or_default().split('.');
+            let numbers: Result<Vec<u32>, _> = numbers.map(str::parse).collect();
+            let whole = numbers.is_ok_and(|numbers| numbers.len() == 3);
+            assert!(whole, "{}: {action}: as in @v1.2.3", file.display());
+        }
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
 // === Variables ===
 
 /// Names that begin with one of the prefixes, found between the marks in a text.

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Archive(Box<Archive>),
     /// `inspect SCRIPT`
     Inspect(Box<Inspect>),
+    /// `check FOLDER`
+    Check(Check),
     /// `version`, `--version`
     Version {
         /// As one JSON object.
@@ -113,6 +115,8 @@ pub(crate) struct Runtime {
     pub(crate) compatibility: Compatibility,
     /// `--type`; detected without it.
     pub(crate) script_type: Option<ScriptType>,
+    /// `--offline`: nothing is fetched from the web while the script loads.
+    pub(crate) offline: bool,
     /// Thresholds are neither parsed nor judged.
     pub(crate) no_thresholds: bool,
     /// `--summary-mode`
@@ -206,6 +210,19 @@ pub(crate) struct Inspect {
     pub(crate) runtime: Runtime,
     /// Whether to add what the run will need.
     pub(crate) execution_requirements: bool,
+}
+
+/// `check`
+#[derive(Debug, Clone)]
+pub(crate) struct Check {
+    /// The folder, as given.
+    pub(crate) folder: String,
+    /// As one JSON object.
+    pub(crate) json: bool,
+    /// `-e NAME=VALUE` for each script.
+    pub(crate) env: Vec<(String, String)>,
+    /// What `arguments` of the resource that runs the scripts has.
+    pub(crate) arguments: Option<String>,
 }
 
 // === The tables ===
@@ -327,6 +344,13 @@ const RUNTIME: &[Flag] = &[
         "js or archive; detected by default",
     ),
     flag(
+        "offline",
+        None,
+        Shape::Bool,
+        Some("VOLLEY_OFFLINE"),
+        "fetch no scripts and modules from the web",
+    ),
+    flag(
         "no-thresholds",
         None,
         Shape::Bool,
@@ -439,6 +463,18 @@ const INSPECT: &[Flag] = &[flag(
     None,
     "add the total duration and the number of VUs",
 )];
+
+const CHECK: &[Flag] = &[
+    flag("json", None, Shape::Bool, None, "as a JSON object"),
+    flag("env", Some('e'), Shape::Many, None, "NAME=VALUE for __ENV"),
+    flag(
+        "arguments",
+        None,
+        Shape::One,
+        None,
+        "arguments of run to check as well, as in the resource of the operator",
+    ),
+];
 
 const SCALE: &[Flag] = &[
     flag("vus", Some('u'), Shape::One, None, "VUs that loop"),
@@ -684,6 +720,12 @@ pub(crate) fn parse(
             runtime: reader.runtime(false)?,
             execution_requirements: reader.bool_flag("execution-requirements")?.unwrap_or(false),
         })),
+        "check" => Command::Check(Check {
+            folder: reader.folder()?,
+            json: reader.bool_flag("json")?.unwrap_or(false),
+            env: reader.env_values()?,
+            arguments: reader.one("arguments").map(str::to_owned),
+        }),
         "version" => Command::Version {
             json: reader.bool_flag("json")?.unwrap_or(false),
         },
@@ -809,6 +851,13 @@ fn program() -> Clap {
             .about("Print the options of a script as JSON")
             .arg(script()),
         &[RUNTIME, INSPECT],
+        false,
+    ))
+    .subcommand(with(
+        Clap::new("check")
+            .about("Tell which scripts of a folder run, and what the others need")
+            .arg(Arg::new("folder").num_args(0..).value_name("FOLDER")),
+        &[CHECK],
         false,
     ))
     .subcommand(with(
@@ -1096,6 +1145,32 @@ impl<'a> Reader<'a> {
         Ok(options)
     }
 
+    /// The one folder of `check`.
+    fn folder(&self) -> Result<String, Failure> {
+        match self.many("folder").unwrap_or_default()[..] {
+            [folder] => Ok(folder.to_owned()),
+            ref given => Err(usage(format!(
+                "check takes one folder, not {}",
+                given.len()
+            ))),
+        }
+    }
+
+    /// The values of `-e`.
+    fn env_values(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut env = Vec::new();
+        for given in self.many("env").unwrap_or_default() {
+            let (name, value) = given.split_once('=').unwrap_or((given, ""));
+            let valid = name.chars().next().is_some_and(|c| !c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !valid {
+                return Err(usage(format!("invalid environment variable name '{name}'")));
+            }
+            env.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(env)
+    }
+
     fn runtime(&self, system_env: bool) -> Result<Runtime, Failure> {
         let compatibility = match self.text(RUNTIME, "compatibility-mode").as_deref() {
             None | Some("extended") => Compatibility::Extended,
@@ -1137,16 +1212,7 @@ impl<'a> Reader<'a> {
                 "--traces-output={traces} is not supported by this version of Volley; use none"
             )));
         }
-        let mut env = Vec::new();
-        for given in self.many("env").unwrap_or_default() {
-            let (name, value) = given.split_once('=').unwrap_or((given, ""));
-            let valid = name.chars().next().is_some_and(|c| !c.is_ascii_digit())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if !valid {
-                return Err(usage(format!("invalid environment variable name '{name}'")));
-            }
-            env.push((name.to_owned(), value.to_owned()));
-        }
+        let env = self.env_values()?;
         Ok(Runtime {
             include_system_env_vars: self
                 .truth(RUNTIME, "include-system-env-vars")?
@@ -1154,6 +1220,7 @@ impl<'a> Reader<'a> {
             env,
             compatibility,
             script_type,
+            offline: self.truth(RUNTIME, "offline")?.unwrap_or(false),
             no_thresholds: self.truth(RUNTIME, "no-thresholds")?.unwrap_or(false),
             summary_mode,
             summary_export: self

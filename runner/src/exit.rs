@@ -2,6 +2,8 @@
 
 /// Exit codes, as k6 has them (cli.md §3).
 pub(crate) mod code {
+    /// `check` has found something; k6 has no such command.
+    pub(crate) const FINDINGS: u8 = 1;
     /// Ready too late for `--start-at`; k6 has no such code.
     pub(crate) const LATE: u8 = 96;
     /// A threshold was crossed.

@@ -11,6 +11,7 @@ mod class;
 mod engine;
 mod error;
 mod event_loop;
+mod file_wait;
 mod globals;
 mod graph;
 #[cfg(test)]
@@ -26,13 +27,16 @@ mod promise;
 mod remote;
 mod script;
 mod state;
+mod survey;
 mod vu;
 
 pub use engine::{Stopped, WorkerSlot, prepare_process};
 pub use error::ScriptError;
+pub use file_wait::FileWait;
 pub use host::{Host, InstanceInfo, Level, Scenario, SecretAnswer};
 pub use loader::{FileError, Files, escape, folder_of, join, not_found_text, unescape};
 pub use remote::fetch_script;
 pub use script::{Exports, Script, ScriptSource};
 pub use state::{SystemTags, VuSettings, WorkerContext};
+pub use survey::{ImportAdvice, Survey, import_advice, survey};
 pub use vu::{Activation, IterationEnd, Lifecycle, Stopper, SummaryEntry, SummaryResult, Vu};

@@ -6,12 +6,14 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use crate::file_wait::FileWait;
 
 /// Where scripts find their files: the disk, or an archive that holds them all.
 pub struct Files {
@@ -19,7 +21,12 @@ pub struct Files {
     /// What was looked for in vain, and whether it is a directory: VUs made later get the same
     /// answer as the first.
     missing: Mutex<BTreeMap<String, bool>>,
-    disk: bool,
+    /// The path of the last file that was looked for in vain.
+    last_missing: Mutex<Option<PathBuf>>,
+    /// How the disk is looked at; `None` for an archive.
+    disk: Option<Arc<FileWait>>,
+    /// Whether nothing is fetched from the web.
+    offline: bool,
     closed: AtomicBool,
     /// Called before the disk is looked at.
     #[cfg(test)]
@@ -40,16 +47,30 @@ pub enum FileError {
 }
 
 impl Files {
-    /// Files of the local disk.
-    pub fn disk() -> Self {
+    /// Files of the local disk, where those that are missing are waited for.
+    pub fn disk(wait: Arc<FileWait>) -> Self {
         Self {
             cache: Mutex::default(),
             missing: Mutex::default(),
-            disk: true,
+            last_missing: Mutex::default(),
+            disk: Some(wait),
+            offline: false,
             closed: AtomicBool::new(false),
             #[cfg(test)]
             hook: None,
         }
+    }
+
+    /// The same, and whether nothing is fetched from the web.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// Whether nothing is fetched from the web.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// The files of an archive, by URL; the disk is never looked at.
@@ -57,23 +78,35 @@ impl Files {
         Self {
             cache: Mutex::new(files),
             missing: Mutex::default(),
-            disk: false,
+            last_missing: Mutex::default(),
+            disk: None,
+            offline: false,
             closed: AtomicBool::new(false),
             #[cfg(test)]
             hook: None,
         }
     }
 
-    /// The content of a file by its URL (`file:///dir/name`).
+    /// The content of a file by its URL (`file:///dir/name`). Blocks the thread while the disk
+    /// does, and while a file is missing that may still appear.
     ///
     /// # Errors
     /// When it does not exist, is a directory, cannot be read, or is asked for too late.
     pub fn read(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
-        let key = if self.disk {
-            url.to_owned()
-        } else {
-            anonymous(url)
-        };
+        self.read_waiting(url, self.disk.as_deref())
+    }
+
+    /// The same for a file that nobody misses: it is there, or it is not.
+    ///
+    /// # Errors
+    /// Those of [`Files::read`].
+    pub(crate) fn read_now(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
+        let wait = self.disk.as_ref().map(|_| FileWait::none());
+        self.read_waiting(url, wait.as_ref())
+    }
+
+    fn read_waiting(&self, url: &str, wait: Option<&FileWait>) -> Result<Arc<[u8]>, FileError> {
+        let key = self.key(url);
         if let Some(known) = self.lock().get(&key) {
             return Ok(known.clone());
         }
@@ -85,7 +118,7 @@ impl Files {
                 None => FileError::Closed,
             });
         }
-        let found = self.look_up(url);
+        let found = self.look_up(url, wait);
         if let Err(problem @ (FileError::NotFound | FileError::Directory)) = &found {
             let directory = matches!(problem, FileError::Directory);
             let mut missing = self.missing.lock().unwrap_or_else(|e| e.into_inner());
@@ -96,19 +129,34 @@ impl Files {
         found
     }
 
+    /// Under which name the content of a URL is kept.
+    fn key(&self, url: &str) -> String {
+        if self.is_archive() {
+            anonymous(url)
+        } else {
+            url.to_owned()
+        }
+    }
+
+    /// The path of the last file that was looked for on the disk in vain.
+    pub fn last_missing(&self) -> Option<PathBuf> {
+        let missing = self.last_missing.lock().unwrap_or_else(|e| e.into_inner());
+        missing.clone()
+    }
+
     /// Whether they are those of an archive.
     pub(crate) fn is_archive(&self) -> bool {
-        !self.disk
+        self.disk.is_none()
     }
 
     /// Whether a file has to be fetched: it is not there, and this is no archive.
     pub(crate) fn wants(&self, url: &str) -> bool {
-        self.disk && !self.lock().contains_key(url)
+        !self.is_archive() && !self.lock().contains_key(url)
     }
 
-    /// Reads from the disk.
-    fn look_up(&self, url: &str) -> Result<Arc<[u8]>, FileError> {
-        if !self.disk {
+    /// Reads from the disk; an archive has none.
+    fn look_up(&self, url: &str, wait: Option<&FileWait>) -> Result<Arc<[u8]>, FileError> {
+        let Some(wait) = wait else {
             let inside = format!("{}/", anonymous(url).trim_end_matches('/'));
             let directory = self
                 .lock()
@@ -120,32 +168,34 @@ impl Files {
             } else {
                 FileError::NotFound
             });
-        }
+        };
         #[cfg(test)]
         if let Some(hook) = &self.hook {
             hook();
         }
         let path = Path::new(url.strip_prefix("file://").unwrap_or(url));
-        // Looked at first: reading a directory fails in words of the platform.
-        match std::fs::metadata(path) {
-            Ok(data) if data.is_dir() => return Err(FileError::Directory),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(FileError::NotFound);
+        let content = wait.patiently(path, || {
+            // Looked at first: reading a directory fails in words of the platform.
+            if std::fs::metadata(path)?.is_dir() {
+                return Ok(None);
             }
-            Err(error) => return Err(FileError::Io(error)),
+            std::fs::read(path).map(Some)
+        });
+        match content {
+            Ok(Some(content)) => Ok(content.into()),
+            Ok(None) => Err(FileError::Directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut last = self.last_missing.lock().unwrap_or_else(|e| e.into_inner());
+                *last = Some(path.to_owned());
+                Err(FileError::NotFound)
+            }
+            Err(error) => Err(FileError::Io(error)),
         }
-        std::fs::read(path).map(Into::into).map_err(FileError::Io)
     }
 
     /// Puts a file there without reading it: the main script.
     pub fn insert(&self, url: &str, content: Arc<[u8]>) {
-        let key = if self.disk {
-            url.to_owned()
-        } else {
-            anonymous(url)
-        };
-        self.lock().insert(key, content);
+        self.lock().insert(self.key(url), content);
     }
 
     /// Everything read so far, by URL: what an archive must hold.

@@ -9,6 +9,9 @@ use crate::loader;
 /// For one attempt, redirects and body included.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What is said in the place of fetching where that is switched off.
+pub(crate) const OFFLINE: &str = "with --offline nothing is fetched";
+
 /// The URL of a script that is given as `https://…`, and its text.
 ///
 /// # Errors

@@ -73,7 +73,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* The argument of --out. Settings are in the order of their names, so that the Job's name is stable. */ -}}
 {{- define "volley.out" -}}
 {{- $settings := list (printf "namespace=%s" .Values.metrics.namespace) (printf "port=%d" (int .Values.metrics.port)) -}}
-{{- range $name, $value := .Values.metrics.settings -}}
+{{- $more := dict -}}
+{{- with .Values.metrics -}}
+{{- if ne .trend "summary" }}{{ $_ := set $more "trend" .trend }}{{ end -}}
+{{- with .buckets }}{{ $_ := set $more "buckets" (join "," . | replace "+" "") }}{{ end -}}
+{{- with .labels }}{{ $_ := set $more "labels" (join "," .) }}{{ end -}}
+{{- with .drop }}{{ $_ := set $more "drop" (join "," .) }}{{ end -}}
+{{- with .maxSeries }}{{ $_ := set $more "max_series" (int .) }}{{ end -}}
+{{- if and .buckets (not (has .trend (list "histogram" "both"))) -}}
+{{- fail "metrics.buckets are those of metrics.trend=histogram or both" -}}
+{{- end -}}
+{{- $more = merge (deepCopy .settings) $more -}}
+{{- end -}}
+{{- range $name, $value := $more -}}
 {{- $settings = append $settings (printf "%s=%v" $name $value) -}}
 {{- end -}}
 prometheus={{ join "&" $settings }}

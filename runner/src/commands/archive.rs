@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{Loaded, config_file, load, system_env};
+use super::{Loaded, config_file, file_wait, load, system_env};
 use crate::{
     archive::Contents,
     cli,
@@ -21,7 +21,8 @@ use crate::{
 pub(super) fn run(args: &cli::Archive, outside: &Outside) -> Result<(), Failure> {
     let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
     let file = config_file(outside)?;
-    let found = load::find(&args.script, &args.runtime, &system_env(outside))?;
+    let wait = file_wait(outside, &state)?;
+    let found = load::find(&args.script, &args.runtime, &system_env(outside), &wait)?;
     let loaded = Loaded::load(found, &state)?;
     let consolidated = loaded.consolidate(outside, file.options, args.options.clone(), false)?;
     consolidated.thresholds(&args.runtime, &loaded.registry, outside)?;

@@ -20,7 +20,7 @@ pub(super) fn run(mut run: cli::Run, outside: &Outside) -> Result<u8, Failure> {
     run.out
         .get_or_insert_with(|| vec!["prometheus=namespace=k6".to_owned()]);
     let url = target.url();
-    let code = run::run(&run, outside, move |script, runtime, _| {
+    let code = run::run(&run, outside, move |script, runtime, _, _| {
         let mut env = vec![("TARGET".to_owned(), url.clone())];
         env.extend(runtime.env.iter().cloned());
         Ok(load::embedded(script, SCRIPT, env))

@@ -1,6 +1,6 @@
 //! `inspect`: the options of a script or archive, as JSON and nothing but JSON on stdout.
 
-use super::{Loaded, config_file, load, system_env, warn};
+use super::{Loaded, config_file, file_wait, load, system_env, warn};
 use crate::{
     cli, display::print, exit::Failure, inspect, options::Options, process::Outside,
     state::RunState,
@@ -10,7 +10,8 @@ use crate::{
 /// that is asked for.
 pub(super) fn run(args: &cli::Inspect, outside: &Outside) -> Result<(), Failure> {
     let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
-    let found = load::find(&args.script, &args.runtime, &system_env(outside))?;
+    let wait = file_wait(outside, &state)?;
+    let found = load::find(&args.script, &args.runtime, &system_env(outside), &wait)?;
     let loaded = Loaded::load(found, &state)?;
     if !args.execution_requirements {
         let (options, warnings) = loaded.script_options()?;

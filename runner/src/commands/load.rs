@@ -9,7 +9,7 @@ use std::{
 
 use volley_metrics::{Registry, TagTable};
 use volley_scripting::{
-    Exports, Files, Host, Script, ScriptError, ScriptSource, WorkerContext, fetch_script,
+    Exports, FileWait, Files, Host, Script, ScriptError, ScriptSource, WorkerContext, fetch_script,
     folder_of, join, not_found_text,
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) explicit_env: Vec<(String, String)>,
     /// The SHA-256 of the script, in hexadecimal: of the file, also out of an archive.
     pub(crate) sha256: String,
+    /// How its files were waited for.
+    wait: Arc<FileWait>,
 }
 
 impl Found {
@@ -44,9 +46,23 @@ impl Found {
             self.script.url()
         )
     }
+
+    /// Adds to a failure which file was missing, and what is there in its place.
+    fn name_missing(&self, failure: Failure) -> Failure {
+        let Some(path) = self.script.files().last_missing() else {
+            return failure;
+        };
+        // The words of k6 for an import name the specifier alone, all others the path.
+        let import = failure.text.contains("couldn't be found on local disk");
+        if !import && !failure.text.contains(&*path.to_string_lossy()) {
+            return failure;
+        }
+        let account = account_of(&path, &self.wait);
+        failure.with("missing", account)
+    }
 }
 
-/// Finds the script that `argument` names.
+/// Finds the script that `argument` names; a file that is missing is waited for.
 ///
 /// # Errors
 /// When there is nothing of that name, or it is not what `--type` says.
@@ -54,8 +70,9 @@ pub(crate) fn find(
     argument: &str,
     runtime: &Runtime,
     system_env: &[(String, String)],
+    wait: &Arc<FileWait>,
 ) -> Result<Found, Failure> {
-    let (url, pwd, content) = read(argument)?;
+    let (url, pwd, content) = read(argument, runtime.offline, wait)?;
     let looks_like_archive = is_tar(&content);
     let archive = match runtime.script_type {
         Some(ScriptType::Js) => false,
@@ -89,7 +106,7 @@ pub(crate) fn find(
             url,
             pwd,
             code: content.into(),
-            files: Files::disk(),
+            files: Files::disk(wait.clone()).offline(runtime.offline),
             env: Vec::new(),
             extended: runtime.extended(),
         };
@@ -108,6 +125,7 @@ pub(crate) fn find(
         script: Script::new(source),
         archived_options,
         explicit_env: explicit.into_iter().collect(),
+        wait: wait.clone(),
     })
 }
 
@@ -127,6 +145,7 @@ pub(crate) fn embedded(name: &str, text: &str, env: Vec<(String, String)>) -> Fo
         script: Script::new(source),
         archived_options: None,
         explicit_env: Vec::new(),
+        wait: Arc::new(FileWait::none()),
     }
 }
 
@@ -172,12 +191,16 @@ pub(super) fn first_init(
         if !matches!(error, ScriptError::Exception(_)) {
             failure.text.insert_str(0, &found.prefix());
         }
-        failure
+        found.name_missing(failure)
     })
 }
 
 /// URL of the script, URL of the folder that paths start from, content.
-fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
+fn read(
+    argument: &str,
+    offline: bool,
+    wait: &FileWait,
+) -> Result<(String, String, Vec<u8>), Failure> {
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let cwd = format!("file://{}", cwd.display());
     if argument == "-" {
@@ -197,17 +220,21 @@ fn read(argument: &str) -> Result<(String, String, Vec<u8>), Failure> {
         return Ok(("file:///-".to_owned(), cwd, content));
     }
     if argument.starts_with("https://") || argument.starts_with("http://") {
+        if offline {
+            let text = format!("with --offline nothing is fetched: not the script '{argument}'");
+            return Err(Failure::new(code::OTHER, text));
+        }
         let (url, content) = fetch(argument).map_err(|text| Failure::new(code::OTHER, text))?;
         let pwd = folder_of(&url).to_owned();
         return Ok((url, pwd, content));
     }
     let url = join(&cwd, argument);
     let path = Path::new(url.trim_start_matches("file://"));
-    match std::fs::read(path) {
+    match wait.patiently(path, || std::fs::read(path)) {
         Ok(content) => Ok((url.clone(), folder_of(&url).to_owned(), content)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(
             code::OTHER,
-            format!("{} {}", not_found_text(argument), neighbours(path)),
+            format!("{} ({})", not_found_text(argument), account_of(path, wait)),
         )),
         Err(error) => Err(Failure::new(
             code::OTHER,
@@ -237,6 +264,19 @@ fn fetch(argument: &str) -> Result<(String, Vec<u8>), String> {
     fetching.unwrap_or_else(|error| Err(format!("{argument}: {}", reason(&error))))
 }
 
+/// A missing file, how long it was waited for, and what the nearest existing folder holds.
+fn account_of(missing: &Path, wait: &FileWait) -> String {
+    let mut account = format!("{} is not there", missing.display());
+    let waited = wait.waited();
+    if !waited.is_zero() {
+        account.push_str(&format!(
+            " after a wait of {} s",
+            (waited.as_secs_f64() * 10.0).round() / 10.0
+        ));
+    }
+    account + &neighbours(missing)
+}
+
 /// What the nearest existing folder of a missing file holds.
 fn neighbours(missing: &Path) -> String {
     let mut folder = missing.parent();
@@ -262,7 +302,7 @@ fn neighbours(missing: &Path) -> String {
             if more > 0 {
                 list.push_str(&format!(" and {more} more"));
             }
-            return format!("({} holds: {list})", candidate.display());
+            return format!("; {} holds: {list}", candidate.display());
         }
         folder = candidate.parent();
     }
@@ -293,7 +333,11 @@ fn is_tar(content: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_tar, neighbours};
+    use std::{path::Path, time::Duration};
+
+    use volley_scripting::FileWait;
+
+    use super::{account_of, is_tar};
 
     #[test]
     fn tars_are_told_from_scripts() {
@@ -315,7 +359,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("b.js"), "").unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
-        let text = neighbours(&folder.path().join("no/such.js"));
-        assert!(text.ends_with("holds: a/, b.js)"), "{text}");
+        let missing = folder.path().join("no/such.js");
+        let text = account_of(&missing, &FileWait::none());
+        let (path, folder) = (missing.display(), folder.path().display());
+        assert_eq!(
+            text,
+            format!("{path} is not there; {folder} holds: a/, b.js")
+        );
+
+        let short = FileWait::new(Duration::ZERO, Duration::from_millis(100));
+        let missing = Path::new("/no-such-folder/a.js");
+        short
+            .patiently(missing, || std::fs::read(missing))
+            .unwrap_err();
+        let text = account_of(missing, &short);
+        let begin = "/no-such-folder/a.js is not there after a wait of 0.1 s; / holds: ";
+        assert!(text.starts_with(begin), "{text}");
     }
 }

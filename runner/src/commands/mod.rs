@@ -2,6 +2,7 @@
 //! that are merged from everywhere.
 
 mod archive;
+mod check;
 mod demo;
 mod inspect;
 mod load;
@@ -9,15 +10,16 @@ mod remote;
 mod run;
 mod version;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use volley_metrics::{Registry, TagTable, ThresholdSpec, Thresholds};
-use volley_scripting::{Exports, Host};
+use volley_scripting::{Exports, FileWait, Host};
 
 use crate::{
     cli::{Cli, Command, Runtime},
     display::print,
-    exit::Failure,
+    duration::GoDuration,
+    exit::{Failure, code},
     logging::Level,
     options::{self, ConfigFile, Layers, Options, Resolved, Warning},
     process::Outside,
@@ -27,6 +29,13 @@ use load::Found;
 
 /// The sub-metric that every run has whose samples say which responses were expected.
 const EXPECTED: &str = "http_req_duration{expected_response:true}";
+
+/// How long missing files are waited for, in place of [`NETWORK_WAIT`] and [`LOCAL_WAIT`].
+const FILE_WAIT: &str = "VOLLEY_FILE_WAIT";
+/// As long as clients of NFS remember that a name was missing.
+const NETWORK_WAIT: Duration = Duration::from_secs(60);
+/// For a mount that is still being set up.
+const LOCAL_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a command; answers the exit code.
 ///
@@ -38,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli, outside: &Outside) -> Result<u8, Failure> {
         Command::Demo(run) => demo::run(*run, outside),
         Command::Archive(archive) => archive::run(&archive, outside).map(|()| 0),
         Command::Inspect(inspect) => inspect::run(&inspect, outside).map(|()| 0),
+        Command::Check(check) => check::run(&check, outside),
         Command::Version { json } => {
             print(&version::text(json));
             Ok(0)
@@ -180,6 +190,26 @@ fn warn(outside: &Outside, warning: &Warning) {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     outside.logger.log(Level::Warning, &warning.msg, &fields);
+}
+
+/// How missing files of scripts are waited for. On a terminal there is somebody who has mistyped a
+/// name and wants to know at once; only for a volume that may be behind is it different.
+fn file_wait(outside: &Outside, state: &Arc<RunState>) -> Result<Arc<FileWait>, Failure> {
+    let (network, local) = match outside.var(FILE_WAIT).filter(|text| !text.is_empty()) {
+        Some(text) => {
+            let wait = GoDuration::parse_extended(&text)
+                .map_err(|error| Failure::new(code::OTHER, format!("{FILE_WAIT}: {error}")))?
+                .to_std();
+            (wait, wait)
+        }
+        None if outside.stderr_tty => (NETWORK_WAIT, Duration::ZERO),
+        None => (NETWORK_WAIT, LOCAL_WAIT),
+    };
+    let (logger, state) = (outside.logger.clone(), state.clone());
+    let wait = FileWait::new(network, local)
+        .told_to(move |text| logger.log(Level::Warning, text, &[]))
+        .until(move || state.is_aborted());
+    Ok(Arc::new(wait))
 }
 
 /// The config file that the flags name, or the user's.

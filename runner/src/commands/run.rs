@@ -13,10 +13,10 @@ use volley_metrics::{
     Snapshot, Thresholds,
 };
 use volley_scripting::{
-    Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
+    FileWait, Lifecycle, ScriptError, SummaryEntry, SummaryResult, SystemTags, VuSettings,
 };
 
-use super::{Consolidated, Loaded, config_file, load::Found, system_env};
+use super::{Consolidated, Loaded, config_file, file_wait, load::Found, system_env};
 use crate::{
     api,
     archive::K6_VERSION,
@@ -60,7 +60,7 @@ type Closing = tokio::task::JoinHandle<Vec<String>>;
 pub(super) fn run(
     args: &cli::Run,
     outside: &Outside,
-    find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
+    find: impl FnOnce(&str, &Runtime, &[(String, String)], &Arc<FileWait>) -> Result<Found, Failure>,
 ) -> Result<u8, Failure> {
     let state = RunState::new(outside.logger.clone(), outside.secrets.clone());
     if args.options.paused.or(paused_by_env(outside)) == Some(true) {
@@ -120,13 +120,16 @@ fn complain_of_results(outside: &Outside, problems: &[String]) {
 fn prepare<'a>(
     args: &'a cli::Run,
     outside: &'a Outside,
-    find: impl FnOnce(&str, &Runtime, &[(String, String)]) -> Result<Found, Failure>,
+    find: impl FnOnce(&str, &Runtime, &[(String, String)], &Arc<FileWait>) -> Result<Found, Failure>,
     state: &Arc<RunState>,
     control: &RunControl,
 ) -> Result<Test<'a>, Failure> {
     let file = config_file(outside)?;
     let wanted = Wanted::parse(&wanted_outputs(args, &file, outside))?;
-    let found = find(&args.script, &args.runtime, &system_env(outside))?;
+    let wait = file_wait(outside, state)?;
+    let found = find(&args.script, &args.runtime, &system_env(outside), &wait)
+        // Stopped while a file was waited for: that is why it is not there.
+        .map_err(|failure| state.abort_reason().unwrap_or(failure))?;
     let loaded = Loaded::load(found, state)?;
     let linger = args.linger.or(file.linger).unwrap_or(false);
     Test::build(args, outside, loaded, file, wanted, state, control, linger)

@@ -407,7 +407,7 @@ impl<'js> Survey<'_, 'js> {
             .state
             .script
             .files()
-            .read(&place)
+            .read_now(&place)
             .map_err(|problem| match problem {
                 FileError::NotFound => format!("{place} is not there"),
                 problem => file_text(&problem, &place, map),
@@ -427,6 +427,9 @@ impl<'js> Survey<'_, 'js> {
     fn fetch(&self, url: &str) -> Result<(), String> {
         let files = self.state.script.files();
         if url.starts_with("https://") && files.wants(url) {
+            if files.is_offline() {
+                return Err(remote::OFFLINE.to_owned());
+            }
             let fetched = self.state.fiber.wait(remote::fetch(url));
             let content = fetched.unwrap_or_else(|_| Err("interrupted".to_owned()))?;
             files.insert(url, content.into());

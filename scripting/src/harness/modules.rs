@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Rig, load_error, on_worker};
-use crate::{Files, Script, ScriptSource};
+use crate::{FileWait, Files, Script, ScriptSource};
 
 /// Loads a script with files, runs one iteration of VU 1, answers the log of both inits and of the
 /// iteration.
@@ -544,7 +544,7 @@ fn a_slow_volume_is_waited_for_once() {
     std::fs::write(folder.path().join("t.txt"), "text").unwrap();
     source.push_str("export default () => 1;");
     let opened = Arc::new(AtomicUsize::new(0));
-    let mut files = Files::disk();
+    let mut files = Files::disk(Arc::new(FileWait::none()));
     let count = opened.clone();
     files.hook = Some(Box::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
