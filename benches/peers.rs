@@ -102,7 +102,7 @@ fn main() -> ExitCode {
 
 /// CPU time of a keep-alive `http.get`, against wrk's for the same requests.
 fn get(bench: &Bench) -> Vec<Figure> {
-    against_wrk(bench, "get.js", &bench.url, None, Some(3.0))
+    against_wrk(bench, "get.js", &bench.url, None, Some(2.0))
 }
 
 /// The same in a script as people write them: a group, tags, a parsed body, two checks, a Trend.

@@ -10,11 +10,10 @@
 //! 2. `http/pool.rs` gives the connection used last for that origin, after one poll that
 //!    notices whether the server has closed it meanwhile; else `dial.rs` makes one: name
 //!    service, TCP, TLS, each with its time.
-//! 3. `http/head.rs` builds the head, hyper writes it and parses the answer,
-//!    `http/connection.rs` polls hyper's connection inside the future of the request. No task
-//!    stands behind a connection: an idle one costs memory only, and a request causes no
-//!    wake-ups but those of its socket.
-//! 4. `http/wire.rs`, between hyper and the socket, notes when the request was flushed and when
+//! 3. `http/head.rs` builds the head, `http/connection.rs` writes it and reads the answer, which
+//!    `http/reply.rs` takes apart as it comes. No task and no buffer stands behind a connection:
+//!    an idle one costs little memory, and a request causes no wake-ups but those of its socket.
+//! 4. `http/wire.rs`, between HTTP and the socket, notes when the request was flushed and when
 //!    the first byte came back, and counts bytes.
 //!    Over TLS the server may have chosen HTTP/2: then `http/http2.rs` gives the request a stream
 //!    of a connection that all requests of the client to that origin share.
@@ -30,7 +29,7 @@
 //! - Dropping the future of a request (an interrupted iteration) closes its connection and
 //!   leaves the client usable.
 //! - What goes over the wire is what the script asked for: [`Url`] does not normalise, and a
-//!   request target that `http::Uri` refuses is written by the stream itself.
+//!   request target that `http::Uri` refuses is sent as it is.
 //! - Failures are data: [`Error`] renders k6's codes and Go's texts.
 
 mod config;

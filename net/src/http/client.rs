@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::future::{Either, FutureExt, select};
-use http_body_util::Full;
 use tokio::sync::MutexGuard;
 
 use super::{
@@ -227,7 +225,7 @@ impl Client {
             None => self.pool.take(outgoing.url).await,
         };
         if let Some(kept) = kept {
-            let outcome = self.over(kept, request, outgoing, trip, held).await;
+            let outcome = self.over(kept, &request, outgoing, trip, held).await;
             match outcome {
                 Err(_) if trip.may_retry(outgoing) => trip.again(),
                 outcome => return outcome,
@@ -238,7 +236,9 @@ impl Client {
             return self.secure(request, outgoing, trip, held).await;
         }
         match self.open(outgoing, trip).await? {
-            Opened::Http1(connection) => self.over(connection, request, outgoing, trip, held).await,
+            Opened::Http1(connection) => {
+                self.over(connection, &request, outgoing, trip, held).await
+            }
             Opened::Http2(_) => unreachable!("only TLS agrees on it"),
         }
     }
@@ -270,7 +270,7 @@ impl Client {
     /// others have, or a new connection.
     async fn secure(
         &self,
-        mut request: http::Request<Full<Bytes>>,
+        mut request: http::Request<()>,
         outgoing: &Outgoing<'_>,
         trip: &mut Trip,
         held: &mut Option<Connection>,
@@ -303,7 +303,7 @@ impl Client {
                 None => match self.dial_past(&gate, &mut passed, outgoing, trip).await? {
                     Opened::Http1(connection) => {
                         drop(passed);
-                        return self.over(connection, request, outgoing, trip, held).await;
+                        return self.over(connection, &request, outgoing, trip, held).await;
                     }
                     Opened::Http2(connection) => {
                         if !self.config.no_connection_reuse {
@@ -334,21 +334,19 @@ impl Client {
     async fn over(
         &self,
         mut connection: Connection,
-        request: http::Request<Full<Bytes>>,
+        request: &http::Request<()>,
         outgoing: &Outgoing<'_>,
         trip: &mut Trip,
         held: &mut Option<Connection>,
     ) -> Result<(), Error> {
-        let named = |error: Error| error.of(&outgoing.method, outgoing.url);
         trip.connected(&connection);
-        let incoming = connection
-            .send(request, outgoing.url, &outgoing.method)
+        connection
+            .exchange(request, outgoing, trip)
             .await
-            .map_err(named)?;
-        let body = trip.head_received(incoming);
-        let outcome = connection.read_body(body, trip).await;
-        trip.body_received();
-        outcome?;
+            .map_err(|error| match trip.answered() {
+                true => error,
+                false => error.of(&outgoing.method, outgoing.url),
+            })?;
         if outgoing.request.auth == Auth::Ntlm && connection.reusable() {
             *held = Some(connection);
         } else if !self.config.no_connection_reuse {

@@ -11,7 +11,6 @@ use http::{
         USER_AGENT,
     },
 };
-use http_body_util::Full;
 
 use super::{auth::Auth, exchange::Request, redirect::Next};
 use crate::{
@@ -83,12 +82,12 @@ fn cookies(request: &Request, jar: &CookieJar, next: &Next) -> Option<String> {
     (!header.is_empty()).then_some(header)
 }
 
-/// The request as hyper takes it. A target that `http::Uri` refuses, and one for a proxy, is left to
-/// the stream.
+/// The head of the request; its body is `outgoing`'s. A target that `http::Uri` refuses, and one for a proxy, is left to
+/// who writes it.
 pub(super) fn request(
     config: &ClientConfig,
     outgoing: &Outgoing<'_>,
-) -> Result<http::Request<Full<Bytes>>, Error> {
+) -> Result<http::Request<()>, Error> {
     let method = Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| {
         ErrorKind::Other(format!(
             "net/http: invalid method {}",
@@ -104,11 +103,10 @@ pub(super) fn request(
         Target::Plain(uri) if proxy.is_none() => uri.clone(),
         _ => Uri::from_static("/"),
     };
-    let body = outgoing.body.cloned().unwrap_or_default();
-    // hyper writes the length of a body, and nothing for none; servers expect a 0 with these.
+    // The length of a body is written with it, and nothing for none; servers expect a 0 with these.
     let announces = outgoing.body.is_some() || matches!(method.as_str(), "POST" | "PUT" | "PATCH");
-    let says_nothing = announces && body.is_empty();
-    let mut request = http::Request::new(Full::new(body));
+    let says_nothing = announces && outgoing.body.is_none_or(Bytes::is_empty);
+    let mut request = http::Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();

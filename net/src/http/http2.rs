@@ -5,6 +5,7 @@
 //! What the socket wakes is all of the requests that wait.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     net::SocketAddr,
@@ -22,11 +23,10 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     uri::PathAndQuery,
 };
-use http_body_util::Full;
 
 use super::{
     connection::tls_failure,
-    exchange::TlsInfo,
+    exchange::{Proto, Response, TlsInfo},
     head::Outgoing,
     trip::Trip,
     wire::{Marks, Meter, Wire},
@@ -176,7 +176,7 @@ impl Http2 {
     /// One round trip.
     pub(super) async fn exchange(
         &self,
-        request: http::Request<Full<Bytes>>,
+        request: http::Request<()>,
         outgoing: &Outgoing<'_>,
         meter: &Rc<Meter>,
         trip: &mut Trip,
@@ -239,7 +239,14 @@ impl Http2 {
         let (parts, mut body) = response.into_parts();
         let length = parts.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|v| v.to_str().ok()?.parse().ok());
-        trip.head(parts, length.unwrap_or(0));
+        let response = Response {
+            status: parts.status.as_u16(),
+            reason: Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
+            proto: Proto::Http2,
+            headers: parts.headers,
+            body: Bytes::new(),
+        };
+        trip.head(response, length.unwrap_or(0));
         let read = poll_fn(|task| {
             // Whether the connection has done what it can since the body was last looked at.
             let mut driven = false;
@@ -301,7 +308,7 @@ pub(super) fn untouched(error: &Error) -> bool {
 
 /// The head as HTTP/2 has it: the host in the target, nothing about the connection.
 fn head(
-    request: http::Request<Full<Bytes>>,
+    request: http::Request<()>,
     outgoing: &Outgoing<'_>,
     body: usize,
 ) -> Result<http::Request<()>, Error> {

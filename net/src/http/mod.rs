@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 mod batch;
+mod chunked;
 pub(crate) mod client;
 pub(crate) mod coding;
 mod connection;
@@ -10,6 +11,7 @@ mod head;
 mod http2;
 mod pool;
 mod redirect;
+mod reply;
 mod trip;
 pub(crate) mod watch;
 pub(crate) mod wire;

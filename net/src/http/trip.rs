@@ -11,11 +11,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use hyper::{body::Incoming, ext::ReasonPhrase};
 
 use super::{
     connection::Connection,
-    exchange::{Hop, Proto, Response, Timings, TlsInfo},
+    exchange::{Hop, Response, Timings, TlsInfo},
     head::Outgoing,
     wire::Marks,
 };
@@ -125,31 +124,16 @@ impl Trip {
             && (harmless || !connected.marks.wrote())
     }
 
-    /// The head of the response is there; its body comes back for reading.
-    pub(super) fn head_received(&mut self, incoming: http::Response<Incoming>) -> Incoming {
-        let (parts, body) = incoming.into_parts();
-        self.head(parts, http_body::Body::size_hint(&body).lower());
-        body
+    /// Whether the head of a response is there.
+    pub(super) fn answered(&self) -> bool {
+        self.head.is_some()
     }
 
-    /// The same, without a body of hyper's.
-    pub(super) fn head(&mut self, mut parts: http::response::Parts, length: u64) {
-        let reason = match parts.extensions.remove::<ReasonPhrase>() {
-            Some(own) => Cow::Owned(String::from_utf8_lossy(own.as_bytes()).into_owned()),
-            None => Cow::Borrowed(parts.status.canonical_reason().unwrap_or_default()),
-        };
+    /// The head of the response is there, and its body is to be of this length; 0 where that is
+    /// not known.
+    pub(super) fn head(&mut self, head: Response, length: u64) {
         self.length = length;
-        self.head = Some(Response {
-            status: parts.status.as_u16(),
-            reason,
-            proto: match parts.version {
-                http::Version::HTTP_10 => Proto::Http10,
-                http::Version::HTTP_2 => Proto::Http2,
-                _ => Proto::Http11,
-            },
-            headers: parts.headers,
-            body: Bytes::new(),
-        });
+        self.head = Some(head);
     }
 
     pub(super) fn push_body(&mut self, data: Bytes) {
@@ -167,6 +151,27 @@ impl Trip {
                 self.body = Body::Many(all);
             }
             Body::Many(all) => all.extend_from_slice(&data),
+        }
+    }
+
+    /// The same for bytes that live elsewhere. A body that is all there is copied to its size.
+    pub(super) fn push_slice(&mut self, data: &[u8]) {
+        if self.discard || data.is_empty() {
+            return;
+        }
+        match &mut self.body {
+            Body::Many(all) => all.extend_from_slice(data),
+            Body::One(first) if first.is_empty() && self.length <= data.len() as u64 => {
+                *first = Bytes::copy_from_slice(data);
+            }
+            Body::One(first) => {
+                let least = first.len() + data.len();
+                let expected = self.length.min(TRUSTED_LENGTH) as usize;
+                let mut all = BytesMut::with_capacity(least.max(expected));
+                all.extend_from_slice(first);
+                all.extend_from_slice(data);
+                self.body = Body::Many(all);
+            }
         }
     }
 

@@ -2,9 +2,6 @@
 
 use std::{cell::OnceCell, fmt, rc::Rc};
 
-use bytes::Bytes;
-use http_body_util::Full;
-
 use super::{
     auth,
     exchange::{Response, canonical},
@@ -53,12 +50,7 @@ impl Watch {
         self.0.get().map(|_| uuid())
     }
 
-    pub(super) fn request(
-        &self,
-        id: &str,
-        request: &http::Request<Full<Bytes>>,
-        outgoing: &Outgoing<'_>,
-    ) {
+    pub(super) fn request(&self, id: &str, request: &http::Request<()>, outgoing: &Outgoing<'_>) {
         let Some((watcher, bodies)) = self.0.get() else {
             return;
         };

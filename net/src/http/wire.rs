@@ -1,10 +1,9 @@
-//! The stream between hyper and the kernel: it notes instants, counts bytes, and writes request
-//! lines that hyper cannot.
+//! The stream between HTTP and the kernel: it notes instants and counts bytes.
 //!
-//! Phases of a request are only visible here: hyper tells neither when the request was flushed
-//! nor when the first byte of the answer came. [`Socket`] sits under TLS and counts what really
-//! travels; [`Wire`] sits above it and sees plain HTTP. Both write into the connection's
-//! [`Marks`], which the request's future reads.
+//! Phases of a request are only visible here: when it was flushed, and when the first byte of
+//! the answer came. [`Socket`] sits under TLS and counts what really travels; [`Wire`] sits above
+//! it and sees plain HTTP. Both write into the connection's [`Marks`], which the request's future
+//! reads.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +15,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -47,21 +45,7 @@ pub(crate) struct Marks {
     wrote: Cell<bool>,
     /// The first failure of the socket itself.
     failure: RefCell<Option<(Op, io::Error)>>,
-    /// The request line to write in place of hyper's.
-    rewrite: RefCell<Option<Rewrite>>,
-    /// The first line of an answer that is not HTTP.
-    garbage: RefCell<Option<String>>,
 }
-
-/// hyper writes `METHOD /` at the start of the head; these bytes go out instead.
-#[derive(Debug)]
-struct Rewrite {
-    line: Bytes,
-    method: usize,
-}
-
-/// Longest start of a garbage answer that an error shows.
-const GARBAGE_MAX: usize = 256;
 
 impl Marks {
     pub(crate) fn new(meter: Rc<Meter>) -> Rc<Self> {
@@ -77,20 +61,6 @@ impl Marks {
         self.dirty.set(false);
         self.first_byte.set(None);
         self.wrote.set(false);
-        // Only a garbage answer leaves something here, and its connection is not used again.
-        debug_assert!(self.garbage.borrow().is_none());
-    }
-
-    /// Has the next bytes written start with `method target` where hyper's say `method /`.
-    pub(crate) fn rewrite_target(&self, method: &str, target: &[u8]) {
-        let mut line = Vec::with_capacity(method.len() + 1 + target.len());
-        line.extend_from_slice(method.as_bytes());
-        line.push(b' ');
-        line.extend_from_slice(target);
-        *self.rewrite.borrow_mut() = Some(Rewrite {
-            line: line.into(),
-            method: method.len(),
-        });
     }
 
     /// When the request had been handed to the kernel; `None` while some of it had not.
@@ -130,10 +100,6 @@ impl Marks {
         self.wrote.get()
     }
 
-    pub(crate) fn garbage(&self) -> Option<String> {
-        self.garbage.borrow().clone()
-    }
-
     /// The first failure of the socket, as an error of the request.
     pub(crate) fn socket_error(&self) -> Option<Error> {
         self.failure.borrow().as_ref().map(|(op, error)| {
@@ -158,17 +124,8 @@ impl Marks {
         }
     }
 
-    fn note_first(&self, bytes: &[u8]) {
+    fn note_first(&self) {
         self.first_byte.set(Some(Instant::now()));
-        let seen = bytes.len().min(5);
-        if bytes[..seen] != b"HTTP/"[..seen] {
-            let line = bytes
-                .split(|b| matches!(b, b'\r' | b'\n'))
-                .next()
-                .unwrap_or_default();
-            let line = &line[..line.len().min(GARBAGE_MAX)];
-            *self.garbage.borrow_mut() = Some(String::from_utf8_lossy(line).into_owned());
-        }
     }
 }
 
@@ -253,15 +210,13 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// What hyper reads and writes: a socket, or a TLS session over one.
+/// What HTTP reads and writes: a socket, or a TLS session over one.
 #[derive(Debug)]
 pub(crate) struct Wire {
     layer: Layer,
     marks: Rc<Marks>,
     /// Whether a failed write is kept quiet, and whether there was one.
     quiet: Option<bool>,
-    /// A rewritten head that the layer below has not taken yet, and how much of it has gone.
-    pending: Option<(Vec<u8>, usize)>,
 }
 
 #[derive(Debug)]
@@ -277,7 +232,6 @@ impl Wire {
             layer: Layer::Plain(socket),
             marks,
             quiet: None,
-            pending: None,
         }
     }
 
@@ -286,7 +240,6 @@ impl Wire {
             layer: Layer::Tls(Box::new(stream)),
             marks,
             quiet: None,
-            pending: None,
         }
     }
 
@@ -296,7 +249,7 @@ impl Wire {
         self.quiet = Some(false);
     }
 
-    /// The outcome of a write of so many bytes, as hyper or h2 are to see it.
+    /// The outcome of a write of so many bytes, as h2 is to see it.
     fn heard(&mut self, outcome: io::Result<usize>, length: usize) -> io::Result<usize> {
         match (outcome, &mut self.quiet) {
             (Err(_), Some(failed)) => {
@@ -310,42 +263,6 @@ impl Wire {
     /// Whether there is nobody left to write to.
     fn unheard(&self) -> bool {
         self.quiet == Some(true)
-    }
-
-    /// Writes what is left of a rewritten head.
-    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((bytes, gone)) = &mut self.pending {
-            let n = ready!(self.layer.poll_write(cx, &bytes[*gone..]))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            *gone += n;
-            if *gone == bytes.len() {
-                self.pending = None;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Takes the head that hyper wrote, with the request line that was asked for.
-    fn take_rewritten(&mut self, head: &[u8]) -> bool {
-        let Some(rewrite) = self.marks.rewrite.take() else {
-            return false;
-        };
-        debug_assert!(head[rewrite.method..].starts_with(b" / HTTP/1.1\r\n"));
-        let mut bytes = rewrite.line.to_vec();
-        bytes.extend_from_slice(&head[rewrite.method + 2..]);
-        self.pending = Some((bytes, 0));
-        true
-    }
-}
-
-impl Layer {
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
-        }
     }
 }
 
@@ -367,7 +284,7 @@ impl AsyncRead for Wire {
             },
         };
         if outcome.is_ok() && this.marks.first_byte.get().is_none() && buf.filled().len() > before {
-            this.marks.note_first(&buf.filled()[before..]);
+            this.marks.note_first();
         }
         Poll::Ready(outcome)
     }
@@ -383,13 +300,12 @@ impl AsyncWrite for Wire {
         if this.unheard() {
             return Poll::Ready(Ok(buf.len()));
         }
-        ready!(this.poll_pending(cx))?;
         this.marks.dirty.set(true);
         this.marks.wrote.set(true);
-        if this.take_rewritten(buf) {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let outcome = ready!(this.layer.poll_write(cx, buf));
+        let outcome = ready!(match &mut this.layer {
+            Layer::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        });
         Poll::Ready(this.heard(outcome, buf.len()))
     }
 
@@ -402,15 +318,8 @@ impl AsyncWrite for Wire {
         if this.unheard() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        ready!(this.poll_pending(cx))?;
         this.marks.dirty.set(true);
         this.marks.wrote.set(true);
-        // hyper's head is one piece, the first; the others follow in the next call.
-        if let Some(head) = bufs.iter().find(|b| !b.is_empty())
-            && this.take_rewritten(head)
-        {
-            return Poll::Ready(Ok(head.len()));
-        }
         let outcome = ready!(match &mut this.layer {
             Layer::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
@@ -431,7 +340,6 @@ impl AsyncWrite for Wire {
         if this.unheard() {
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_pending(cx))?;
         let outcome = ready!(match &mut this.layer {
             Layer::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Layer::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),

@@ -45,11 +45,11 @@ struct Parts {
     host_header: Option<HeaderValue>,
 }
 
-/// The request target, in the form hyper can send.
+/// The request target as it is sent.
 pub(crate) enum Target {
     /// `http::Uri` takes it and writes it back unchanged.
     Plain(Uri),
-    /// Holds bytes `http::Uri` refuses (space, `"`, non-ASCII…): the stream writes them itself.
+    /// Holds bytes `http::Uri` refuses (space, `"`, non-ASCII…): HTTP/1 sends them as they are.
     Raw(Bytes),
 }
 

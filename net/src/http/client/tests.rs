@@ -15,6 +15,7 @@ use crate::{
     http::{coding::Coding, exchange::RequestCookie, watch::Message},
     url::Url,
 };
+use bytes::Bytes;
 
 /// A server that hands each connection it accepts to the script of that connection.
 struct Server {
