@@ -10,6 +10,9 @@ mod binary;
 mod engine;
 mod error;
 mod event_loop;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod globals;
 mod graph;
 #[cfg(test)]

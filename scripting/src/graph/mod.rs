@@ -13,7 +13,7 @@ pub(crate) mod analysis;
 mod namespaces;
 mod positions;
 pub(crate) mod stack;
-mod typescript;
+pub(crate) mod typescript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
