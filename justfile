@@ -21,6 +21,10 @@ lint:
 bench *PARTS:
     cargo bench -p volley-runner --bench peers {{PARTS}}
 
+# Every target for 20 s, or the named ones for so many seconds: just fuzz json 300
+fuzz *ARGS:
+    fuzz/run.sh {{ARGS}}
+
 image:
     docker build -t volley .
 

@@ -114,7 +114,8 @@ fn unsafe_code_is_in_one_file_of_a_crate_at_most() {
         let text = read(file);
         openings.iter().any(|opening| text.contains(opening))
     };
-    for (member, _) in ARROWS {
+    let members = ARROWS.iter().map(|(member, _)| *member);
+    for member in members.chain(["fuzz"]) {
         let open: Vec<PathBuf> = rust_files(member).into_iter().filter(opens).collect();
         assert!(open.len() <= 1, "{member}: {open:?}");
     }
@@ -174,6 +175,22 @@ fn workflows_name_the_version_of_each_action() {
             let whole = numbers.is_ok_and(|numbers| numbers.len() == 3);
             assert!(whole, "{}: {action}: as in @v1.2.3", file.display());
         }
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_has_seeds() {
+    let manifest = read("fuzz/Cargo.toml");
+    let mut seen = 0;
+    for file in rust_files("fuzz/targets") {
+        let name = file.file_stem().expect("a name").to_string_lossy();
+        let line = format!("path = \"targets/{name}.rs\"");
+        assert!(manifest.contains(&line), "{name} is not in fuzz/Cargo.toml");
+        let seeds = fs::read_dir(root().join(format!("fuzz/seeds/{name}")));
+        let seeds = seeds.unwrap_or_else(|e| panic!("fuzz/seeds/{name}: {e}"));
+        assert!(seeds.count() > 3, "{name} has hardly a seed");
+        seen += 1;
     }
     assert!(seen >= 6, "{seen}");
 }

@@ -489,5 +489,7 @@ fn anonymous_folder(url: &str) -> String {
     url
 }
 
+// Named, because a fuzz target takes this file too, from elsewhere (fuzz/targets/archive.rs).
 #[cfg(test)]
+#[path = "archive/tests.rs"]
 mod tests;

@@ -12,6 +12,9 @@ mod engine;
 mod error;
 mod event_loop;
 mod file_wait;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod globals;
 mod graph;
 #[cfg(test)]

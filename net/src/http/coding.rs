@@ -21,6 +21,12 @@ use ruzstd::{
     encoding::{CompressionLevel, compress_to_vec},
 };
 
+/// How many bytes a body may have when it is unpacked: so many, or so many for each byte that came.
+/// A single gzip or deflate cannot have more for each; the others can, and lists of codings, in which
+/// each unpacks what the one before it has unpacked.
+const MOST_UNPACKED: usize = 64 << 20;
+const MOST_FOR_EACH: usize = 1100;
+
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -72,26 +78,53 @@ impl Coding {
         }
     }
 
-    /// Unpacks a body, to its end or to the fault; `out` then holds what came before it.
-    fn unpack(self, packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Unpacks a body, to its end, to the fault, or to `most` bytes; `out` then holds what came
+    /// before that.
+    fn unpack(self, packed: &[u8], most: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.unpack_past(packed, most, out)?;
+        if out.len() > most {
+            out.truncate(most);
+            return Err(Fault(format!(
+                "{}: more than {most} bytes; the response type \"none\" leaves bodies unread",
+                self.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The same, to a byte after `most`.
+    fn unpack_past(self, packed: &[u8], most: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let limit = (most as u64).saturating_add(1);
         match self {
             Self::Gzip => {
                 if !packed.starts_with(&[0x1f, 0x8b]) {
                     return Err(Fault::header("gzip: invalid header", packed, 10));
                 }
-                MultiGzDecoder::new(packed).read_to_end(out)
+                MultiGzDecoder::new(packed).take(limit).read_to_end(out)
             }
             Self::Deflate => {
                 if !is_zlib(packed) {
                     return Err(Fault::header("zlib: invalid header", packed, 2));
                 }
-                ZlibDecoder::new(packed).read_to_end(out)
+                ZlibDecoder::new(packed).take(limit).read_to_end(out)
             }
-            Self::Zstd => return unpack_zstd(packed, out),
-            Self::Brotli => brotli::Decompressor::new(packed, 4096).read_to_end(out),
+            Self::Zstd => return unpack_zstd(packed, limit, out),
+            Self::Brotli => brotli::Decompressor::new(packed, 4096)
+                .take(limit)
+                .read_to_end(out),
         }
         .map(drop)
         .map_err(|error| Fault::within(self, &error))
+    }
+
+    /// What the reference's errors call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "zlib",
+            Self::Zstd => "zstd",
+            Self::Brotli => "brotli",
+        }
     }
 }
 
@@ -113,11 +146,12 @@ fn is_zlib(bytes: &[u8]) -> bool {
 }
 
 /// All frames, one after the other; those that hold no data are skipped.
-fn unpack_zstd(mut packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    while !packed.is_empty() {
+fn unpack_zstd(mut packed: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<(), Fault> {
+    while !packed.is_empty() && (out.len() as u64) < limit {
         match StreamingDecoder::new(&mut packed) {
-            Ok(mut frame) => {
+            Ok(frame) => {
                 frame
+                    .take(limit - out.len() as u64)
                     .read_to_end(out)
                     .map_err(|error| Fault::within(Coding::Zstd, &error))?;
             }
@@ -158,15 +192,9 @@ impl Fault {
 
     /// Something later is wrong.
     fn within(coding: Coding, error: &io::Error) -> Self {
-        let name = match coding {
-            Coding::Gzip => "gzip",
-            Coding::Deflate => "zlib",
-            Coding::Zstd => "zstd",
-            Coding::Brotli => "brotli",
-        };
         Self(match error.kind() {
             io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
-            _ => format!("{name}: {error}"),
+            _ => format!("{}: {error}", coding.name()),
         })
     }
 }
@@ -194,9 +222,12 @@ pub(super) fn unpack(headers: &HeaderMap, body: &Bytes) -> Option<Result<Bytes, 
         return None;
     }
     let mut body = body.clone();
+    // For all codings together: each of a long list could take its time over as much.
+    let mut left = MOST_UNPACKED.max(body.len().saturating_mul(MOST_FOR_EACH));
     for coding in codings(headers)? {
-        let mut out = Vec::with_capacity(body.len().saturating_mul(3));
-        let outcome = coding.unpack(&body, &mut out);
+        let mut out = Vec::with_capacity(body.len().saturating_mul(3).min(left));
+        let outcome = coding.unpack(&body, left, &mut out);
+        left -= out.len();
         body = out.into();
         if let Err(Fault(text)) = outcome {
             return Some(Err((body, text)));
@@ -332,6 +363,31 @@ mod tests {
         assert!(text.starts_with("gzip: "), "{text}");
     }
 
+    #[test]
+    fn what_grows_without_measure_is_refused() {
+        let zeros = vec![0; MOST_UNPACKED + 1];
+        let told = |list: &str, packed: &[u8]| {
+            let (body, text) = unpacked(list, packed).expect("known").expect_err(list);
+            assert!(body.len() <= MOST_UNPACKED && body.iter().all(|byte| *byte == 0));
+            text
+        };
+        for coding in Coding::ALL {
+            // One packed again is a few bytes for each megabyte.
+            let once = coding.pack(&zeros);
+            let twice = Coding::Brotli.pack(&once);
+            let text = told(&format!("{}, br", coding.as_str()), &twice);
+            assert!(text.contains(": more than "), "{coding:?}: {text}");
+        }
+        // A frame of zstd and many skipped ones, none of which is read to its end.
+        let frame = Coding::Zstd.pack(&zeros[..1 << 20]);
+        let text = told("zstd", &frame.repeat(70));
+        assert!(text.starts_with("zstd: more than 67108864 bytes"), "{text}");
+        // One that is merely large, and comes as such, is not.
+        let plain = vec![1; 2 * MOST_UNPACKED];
+        let body = unpacked("gzip", &Coding::Gzip.pack(&plain)).expect("known");
+        assert!(body.expect("good") == plain);
+    }
+
     proptest::proptest! {
         /// Whatever a peer sends, there is an answer, and what it gives is no more than it should.
         #[test]
@@ -348,7 +404,7 @@ mod tests {
                 }
                 packed.truncate(packed.len().saturating_sub(cut % 50));
                 let mut out = Vec::new();
-                let _ = coding.unpack(&packed, &mut out);
+                let _ = coding.unpack(&packed, usize::MAX, &mut out);
                 let whole = unpacked(coding.as_str(), &packed);
                 if let Some(Ok(body)) = whole {
                     proptest::prop_assert_eq!(&body[..], &out[..]);

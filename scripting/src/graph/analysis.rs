@@ -57,6 +57,10 @@ pub(crate) struct SyntaxProblem {
     pub(crate) message: String,
 }
 
+/// How deep brackets may nest. The libraries that read scripts call themselves for each level, and
+/// nothing stops them at the end of the stack; real scripts stay below a hundred.
+const MAX_NESTING: usize = 5000;
+
 /// Looks at a text that should be JavaScript.
 ///
 /// # Errors
@@ -138,6 +142,11 @@ pub(crate) fn parse<'a>(
     text: &'a str,
     source_type: SourceType,
 ) -> Result<oxc_parser::ParserReturn<'a>, SyntaxProblem> {
+    if let Some(offset) = too_deep(text) {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        let message = format!("brackets nest more than {MAX_NESTING} levels deep");
+        return Err(problem_at(text, offset, &message));
+    }
     let parsed = Parser::new(allocator, text, source_type)
         .with_options(ParseOptions {
             allow_return_outside_function: true,
@@ -147,6 +156,82 @@ pub(crate) fn parse<'a>(
     match parsed.errors.first() {
         None => Ok(parsed),
         Some(error) => Err(problem(text, error, parsed.errors.len())),
+    }
+}
+
+/// Where brackets nest deeper than they may.
+fn too_deep(text: &str) -> Option<usize> {
+    // Nearly always it is enough to count; brackets in strings may mislead that.
+    let bytes = text.bytes().enumerate();
+    let counted = deeper_than_allowed(bytes);
+    counted.and_then(|_| deeper_than_allowed(Code::new(text)))
+}
+
+/// Where the brackets among some bytes nest deeper than they may.
+fn deeper_than_allowed(bytes: impl Iterator<Item = (usize, u8)>) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, byte) in bytes {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// The bytes of a text that are neither in a string nor in a comment. Regular expressions count as
+/// code: telling them from a division would take a parser.
+struct Code<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Code<'a> {
+    fn new(text: &'a str) -> Self {
+        let bytes = text.as_bytes();
+        Self { bytes, at: 0 }
+    }
+
+    /// Goes to behind the next of these, or to the end.
+    fn skip_past(&mut self, end: &[u8]) {
+        let rest = &self.bytes[self.at..];
+        let found = rest.windows(end.len()).position(|window| window == end);
+        self.at = found.map_or(self.bytes.len(), |found| self.at + found + end.len());
+    }
+
+    /// Goes to behind the quote that ends a string; only one in back quotes has more than a line.
+    fn skip_string(&mut self, quote: u8) {
+        while let Some(byte) = self.bytes.get(self.at) {
+            self.at += 1;
+            match byte {
+                b'\\' => self.at += 1,
+                b'\n' if quote != b'`' => return,
+                byte if *byte == quote => return,
+                _ => {}
+            }
+        }
+        self.at = self.bytes.len();
+    }
+}
+
+impl Iterator for Code<'_> {
+    type Item = (usize, u8);
+
+    fn next(&mut self) -> Option<(usize, u8)> {
+        let at = self.at;
+        let byte = *self.bytes.get(at)?;
+        self.at += 1;
+        match (byte, self.bytes.get(self.at)) {
+            (b'"' | b'\'' | b'`', _) => self.skip_string(byte),
+            (b'/', Some(b'/')) => self.skip_past(b"\n"),
+            (b'/', Some(b'*')) => self.skip_past(b"*/"),
+            _ => {}
+        }
+        Some((at, byte))
     }
 }
 
@@ -388,6 +473,29 @@ mod tests {
             problem("import a from './a' with { type: 'json' }"),
             (1, 26)
         );
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_refused_before_it_is_parsed() {
+        for (open, close) in [
+            ("(", ")"),
+            ("[", "]"),
+            ("({a:", "})"),
+            ("`${", "}`"),
+            ("{", "}"),
+        ] {
+            let deep = open.repeat(1_000_000) + "1" + &close.repeat(1_000_000);
+            let error = analyse(&format!("export default 1;\n{deep}")).unwrap_err();
+            assert_eq!(error.place.0, 2, "{open}");
+            assert_eq!(
+                error.message, "brackets nest more than 5000 levels deep",
+                "{open}"
+            );
+        }
+        // Brackets in texts open nothing.
+        let faces = "':(', \":-[\", `:{`, '\\'(', /* ( */ // [\n".repeat(10_000);
+        let text = format!("export default [{faces}]");
+        assert_eq!(analyse(&text).unwrap().kind, Kind::Module);
     }
 
     #[test]

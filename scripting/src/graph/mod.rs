@@ -14,7 +14,7 @@ mod leaf;
 mod namespaces;
 mod positions;
 pub(crate) mod stack;
-mod typescript;
+pub(crate) mod typescript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},

@@ -651,3 +651,33 @@ fn a_large_bundle_is_a_module_like_any_other() {
         ]
     );
 }
+
+#[test]
+fn what_nests_deep_is_run_and_what_nests_deeper_is_an_error() {
+    let nested = |open: &str, close: &str, depth: usize| {
+        let (open, close) = (open.repeat(depth), close.repeat(depth));
+        format!("const n: () => any = () => {{ {open}1{close} }};")
+    };
+    let kinds = [
+        ("(", ")"),
+        ("[", "]"),
+        ("{", "}"),
+        ("({a:", "})"),
+        ("if(0){", "}"),
+        ("(a=>{", "})"),
+    ];
+    for (open, close) in kinds {
+        // Two levels of brackets in one of these, and some around them.
+        let files = [("file:///dir/deep.ts", &*nested(open, close, 2400))];
+        let lines = init("import './deep.ts'; console.log('there');", &files);
+        assert_eq!(lines, ["there"], "{open}");
+        let files = [("file:///dir/deep.ts", &*nested(open, close, 200_000))];
+        let script = "import './deep.ts'; export default function () {}";
+        let error = on_worker(async { Rig::with_files(script, &files).load().await.unwrap_err() });
+        let error = error.to_string();
+        assert!(
+            error.contains("brackets nest more than 5000 levels deep"),
+            "{error}"
+        );
+    }
+}

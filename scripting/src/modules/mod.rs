@@ -7,7 +7,7 @@ mod crypto;
 pub(crate) mod data;
 mod encoding;
 mod execution;
-mod experimental;
+pub(crate) mod experimental;
 mod grpc;
 pub(crate) mod html;
 pub(crate) mod http;

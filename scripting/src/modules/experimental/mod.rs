@@ -1,5 +1,5 @@
 //! The modules `k6/experimental/…`.
 
-pub(super) mod csv;
+pub(crate) mod csv;
 pub(super) mod fs;
 pub(super) mod streams;

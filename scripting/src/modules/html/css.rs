@@ -3,7 +3,10 @@
 //!
 //! The regular expressions are why this is not a library: they are no CSS, and the selector
 //! libraries there are build on CSS's tokens. Matching takes no recursion but that of nested
-//! `:not()` and `:has()`, and no exponential time.
+//! `:not()` and `:has()`, and no exponential time: what looks at much of the page is asked once
+//! about each node.
+
+use std::cell::RefCell;
 
 use regex_lite::Regex;
 
@@ -12,7 +15,8 @@ use super::dom::{Data, Document, NodeId};
 /// How deep `:not()` and `:has()` may nest.
 const MAX_NESTING: u32 = 16;
 
-/// A list of selectors; an element matches when it matches one of them.
+/// A list of selectors; an element matches when it matches one of them. It keeps what it has found
+/// out about nodes, so it is for one document.
 #[derive(Debug, Clone)]
 pub(super) struct Selectors(Vec<Complex>);
 
@@ -58,6 +62,28 @@ enum Simple {
     Checked,
     /// What only a browser knows, such as `:hover`.
     Never,
+    /// Another one, that looks at much of the page.
+    Costly(Box<Simple>, Answers),
+}
+
+/// What has been found out about nodes, by their numbers.
+#[derive(Debug, Clone, Default)]
+struct Answers(RefCell<Vec<Option<bool>>>);
+
+impl Answers {
+    fn about(&self, node: NodeId, find_out: impl FnOnce() -> bool) -> bool {
+        let index = node.index();
+        let known = self.0.borrow().get(index).copied().flatten();
+        known.unwrap_or_else(|| {
+            let answer = find_out();
+            let mut all = self.0.borrow_mut();
+            if all.len() <= index {
+                all.resize(index + 1, None);
+            }
+            all[index] = Some(answer);
+            answer
+        })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -249,7 +275,21 @@ impl Simple {
                 _ => false,
             },
             Self::Never => false,
+            Self::Costly(inner, answers) => answers.about(node, || inner.matches(document, node)),
         }
+    }
+
+    /// Whether it looks at more than the node and its ancestors.
+    fn is_costly(&self) -> bool {
+        matches!(
+            self,
+            Self::Not(_)
+                | Self::Has(_)
+                | Self::Contains { .. }
+                | Self::Matches { .. }
+                | Self::Nth(_)
+                | Self::Only { .. }
+        )
     }
 }
 
@@ -445,7 +485,11 @@ impl<'a> Parser<'a> {
             } else if self.eat("[") {
                 self.attribute()?
             } else if self.eat(":") {
-                self.pseudo_class(nesting)?
+                let simple = self.pseudo_class(nesting)?;
+                match simple.is_costly() {
+                    true => Simple::Costly(Box::new(simple), Answers::default()),
+                    false => simple,
+                }
             } else {
                 return Some(parts);
             };
@@ -854,6 +898,33 @@ mod tests {
             format!("x > {}p", "div ".repeat(40)),
             format!("x + {}p", "div > div ".repeat(20)),
         ] {
+            let selectors = Selectors::parse(&selector).unwrap();
+            assert_eq!(
+                selectors.below(&page, NodeId::ROOT).count(),
+                0,
+                "{selector}"
+            );
+        }
+    }
+
+    #[test]
+    fn nested_selectors_ask_about_each_node_once() {
+        let nested = "<div>".repeat(400);
+        let beside = "<p>a".repeat(2000);
+        let repeated = |text: &str, times: usize| text.repeat(times);
+        for (page, selector) in [
+            (&nested, repeated("div:has(", 15) + "x" + &repeated(")", 15)),
+            (
+                &nested,
+                repeated("div:not(:has(", 7) + "div:has(x)" + &repeated("))", 7) + " x",
+            ),
+            (&beside, repeated("p:has(~ ", 4) + "x" + &repeated(")", 4)),
+            (
+                &beside,
+                "x ~ ".to_owned() + &repeated("p:nth-last-child(n):contains(a) ~ ", 5) + "p",
+            ),
+        ] {
+            let page = Document::parse(page, || Ok::<_, &str>(())).unwrap();
             let selectors = Selectors::parse(&selector).unwrap();
             assert_eq!(
                 selectors.below(&page, NodeId::ROOT).count(),

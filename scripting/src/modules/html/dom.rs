@@ -43,7 +43,7 @@ impl NodeId {
     /// The document itself.
     pub(super) const ROOT: Self = Self(NonZeroU32::MIN);
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0.get() as usize - 1
     }
 }

@@ -12,7 +12,7 @@ mod promise;
 mod request;
 mod response;
 mod samples;
-mod selector;
+pub(crate) mod selector;
 mod url;
 
 use std::{any::Any, borrow::Cow, rc::Rc};

@@ -440,10 +440,11 @@ impl Response {
             .map(|p| error::to_text(&p));
         match path {
             Some(path) => {
-                let found = serde_json::from_slice(&bytes)
-                    .ok()
-                    .and_then(|document| selector::select(&document, &path));
-                match found {
+                let found = match serde_json::from_slice(&bytes) {
+                    Ok(document) => selector::select(&document, bytes.len(), &path),
+                    Err(_) => Ok(None),
+                };
+                match found.map_err(|problem| error::throw(ctx, &problem.to_string()))? {
                     Some(value) => ctx.json_parse(value.to_string()),
                     None => Ok(Value::new_undefined(ctx.clone())),
                 }

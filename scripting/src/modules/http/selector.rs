@@ -4,38 +4,119 @@
 
 mod modifier;
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 /// How deep a path may nest: one that goes on for ever must not use up the stack.
 const DEPTH_MAX: u32 = 400;
 
-/// The value a path selects, or none.
-pub(super) fn select(document: &Value, path: &str) -> Option<Value> {
+/// How much a path may make of a document: so many values, and some for each byte of the body.
+/// `[@this,@this].[@this,@this]…` doubles with each step, `@dig:@dig:…` visits everything that often.
+const VALUES_MAX: usize = 1 << 18;
+const VALUES_PER_BYTE: usize = 4;
+/// So many bytes of text, of a path or a value, count as one value.
+const BYTES_PER_VALUE: usize = 16;
+
+/// A path would make more of a document than fits into memory, or take for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the selector makes more than {0} values of this body: select less of it, or parse it with \
+     json() and go on from there"
+)]
+pub(crate) struct TooMuch(usize);
+
+/// The value that a path selects in a document of this many bytes, or none.
+///
+/// # Errors
+/// When it would be too much.
+pub(crate) fn select(document: &Value, bytes: usize, path: &str) -> Result<Option<Value>, TooMuch> {
     if path.is_empty() {
-        return None;
+        return Ok(None);
     }
+    let most = VALUES_MAX.saturating_add(bytes.saturating_mul(VALUES_PER_BYTE));
+    let left = Cell::new(Some(most));
+    let limits = Limits {
+        depth: 0,
+        left: &left,
+    };
     // A document of lines of JSON; ours is one line.
-    match path.strip_prefix("..") {
-        Some(path) => walk(&Value::Array(vec![document.clone()]), path, 0),
-        None => walk(document, path, 0),
+    let found = match path.strip_prefix("..") {
+        Some(path) => limits
+            .copy(document)
+            .and_then(|only| walk(&Value::Array(vec![only]), path, limits)),
+        None => walk(document, path, limits),
+    };
+    match left.get() {
+        Some(_) => Ok(found),
+        None => Err(TooMuch(most)),
     }
 }
 
-fn walk(value: &Value, path: &str, depth: u32) -> Option<Value> {
-    if depth > DEPTH_MAX {
-        return None;
+/// How far a selection may still go.
+#[derive(Clone, Copy)]
+struct Limits<'a> {
+    depth: u32,
+    /// How many values may still be made; `None` once there were too many.
+    left: &'a Cell<Option<usize>>,
+}
+
+impl Limits<'_> {
+    /// Those of a path inside, of which every step counts.
+    fn deeper(self, path: &str) -> Option<Self> {
+        if self.depth > DEPTH_MAX {
+            return None;
+        }
+        self.pay(1 + path.len() / BYTES_PER_VALUE)?;
+        Some(Self {
+            depth: self.depth + 1,
+            ..self
+        })
     }
-    let depth = depth + 1;
+
+    fn pay(self, values: usize) -> Option<()> {
+        let left = self.left.get().and_then(|left| left.checked_sub(values));
+        self.left.set(left);
+        left.map(drop)
+    }
+
+    /// A value that has been made.
+    fn made(self, value: Value) -> Option<Value> {
+        self.pay(size(&value))?;
+        Some(value)
+    }
+
+    fn copy(self, value: &Value) -> Option<Value> {
+        self.pay(size(value))?;
+        Some(value.clone())
+    }
+}
+
+fn size(value: &Value) -> usize {
+    let inside: usize = match value {
+        Value::String(text) => text.len() / BYTES_PER_VALUE,
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| key.len() / BYTES_PER_VALUE + size(value))
+            .sum(),
+        _ => 0,
+    };
+    1 + inside
+}
+
+fn walk(value: &Value, path: &str, limits: Limits<'_>) -> Option<Value> {
+    let limits = limits.deeper(path)?;
     let special = match path.as_bytes().first() {
-        Some(b'@') => modifier::apply(value, path, depth),
-        Some(b'[' | b'{') => multipath(value, path, depth),
+        Some(b'@') => modifier::apply(value, path, limits),
+        Some(b'[' | b'{') => multipath(value, path, limits),
         Some(b'!') => Some(literal(path)),
         _ => None,
     };
     if let Some((found, rest)) = special {
         let found = found?;
         return match rest_of(rest) {
-            Some(rest) if !rest.path.is_empty() => walk(&found, rest.path, depth),
+            Some(rest) if !rest.path.is_empty() => walk(&found, rest.path, limits),
             _ => Some(found),
         };
     }
@@ -43,55 +124,57 @@ fn walk(value: &Value, path: &str, depth: u32) -> Option<Value> {
     match part {
         Part::Key { text, wild } => {
             let next = member(value, &text, wild)?;
-            continue_with(next, rest, depth)
+            continue_with(next, rest, limits)
         }
         Part::All => {
             let items = value.as_array()?;
             match rest {
                 None => Some(Value::from(items.len())),
                 Some(Rest { piped: true, .. }) => {
-                    continue_with(&Value::from(items.len()), rest, depth)
+                    continue_with(&Value::from(items.len()), rest, limits)
                 }
                 Some(Rest { path, .. }) => {
                     let (inner, outer) = split_pipe(path);
-                    let found: Vec<Value> =
-                        items.iter().filter_map(|i| walk(i, inner, depth)).collect();
-                    finish(Value::Array(found), outer, depth)
+                    let found: Vec<Value> = items
+                        .iter()
+                        .filter_map(|i| walk(i, inner, limits))
+                        .collect();
+                    finish(Value::Array(found), outer, limits)
                 }
             }
         }
         Part::Query { query, every } => {
             let items = value.as_array()?;
-            let mut hits = items.iter().filter(|item| holds(item, &query, depth));
+            let mut hits = items.iter().filter(|item| holds(item, &query, limits));
             if !every {
-                return continue_with(hits.next()?, rest, depth);
+                return continue_with(hits.next()?, rest, limits);
             }
             match rest {
                 Some(Rest { path, piped: false }) => {
                     let (inner, outer) = split_pipe(path);
-                    let found = hits.filter_map(|i| walk(i, inner, depth)).collect();
-                    finish(Value::Array(found), outer, depth)
+                    let found = hits.filter_map(|i| walk(i, inner, limits)).collect();
+                    finish(Value::Array(found), outer, limits)
                 }
                 rest => {
-                    let found = Value::Array(hits.cloned().collect());
-                    continue_with(&found, rest, depth)
+                    let found: Option<Vec<Value>> = hits.map(|hit| limits.copy(hit)).collect();
+                    continue_with(&Value::Array(found?), rest, limits)
                 }
             }
         }
     }
 }
 
-fn continue_with(value: &Value, rest: Option<Rest<'_>>, depth: u32) -> Option<Value> {
+fn continue_with(value: &Value, rest: Option<Rest<'_>>, limits: Limits<'_>) -> Option<Value> {
     match rest {
-        None => Some(value.clone()),
-        Some(rest) => walk(value, rest.path, depth),
+        None => limits.copy(value),
+        Some(rest) => walk(value, rest.path, limits),
     }
 }
 
-fn finish(value: Value, outer: Option<&str>, depth: u32) -> Option<Value> {
+fn finish(value: Value, outer: Option<&str>, limits: Limits<'_>) -> Option<Value> {
     match outer {
         None => Some(value),
-        Some(path) => walk(&value, path, depth),
+        Some(path) => walk(&value, path, limits),
     }
 }
 
@@ -190,7 +273,7 @@ fn split(path: &str) -> (Part, Option<Rest<'_>>) {
 fn rest_of(text: &str) -> Option<Rest<'_>> {
     let separator = text.chars().next()?;
     Some(Rest {
-        path: &text[1..],
+        path: &text[separator.len_utf8()..],
         piped: separator == '|',
     })
 }
@@ -216,19 +299,23 @@ fn split_pipe(path: &str) -> (&str, Option<&str>) {
 }
 
 /// `[a,b]` and `{a,"k":b}`: an array or an object of what the paths in it select; and what follows.
-fn multipath<'a>(value: &Value, path: &'a str, depth: u32) -> Option<(Option<Value>, &'a str)> {
+fn multipath<'a>(
+    value: &Value,
+    path: &'a str,
+    limits: Limits<'_>,
+) -> Option<(Option<Value>, &'a str)> {
     let end = bracketed(path)?;
     let (inside, rest) = (&path[1..end - 1], &path[end..]);
     if path.starts_with('[') {
         let parts = commas(inside).into_iter();
-        let found = parts.filter_map(|part| walk(value, part.trim(), depth));
+        let found = parts.filter_map(|part| walk(value, part.trim(), limits));
         return Some((Some(Value::Array(found.collect())), rest));
     }
     let mut object = Map::new();
     for part in commas(inside) {
         let part = part.trim();
         let (name, path) = named(part);
-        if let Some(found) = walk(value, path, depth) {
+        if let Some(found) = walk(value, path, limits) {
             object.insert(name, found);
         }
     }
@@ -330,17 +417,15 @@ fn commas(text: &str) -> Vec<&str> {
 
 const OPERATORS: [&str; 9] = ["!%", "==", "!=", "<=", ">=", "=", "<", ">", "%"];
 
-fn holds(item: &Value, query: &str, depth: u32) -> bool {
+fn holds(item: &Value, query: &str, limits: Limits<'_>) -> bool {
     let query = query.trim();
     let Some((path, operator, wanted)) = split_query(query) else {
-        return !query.is_empty() && walk(item, query, depth).is_some();
+        return !query.is_empty() && walk(item, query, limits).is_some();
     };
-    let found = if path.is_empty() {
-        Some(item.clone())
-    } else {
-        walk(item, path, depth)
-    };
-    found.is_some_and(|found| compare(&found, operator, wanted))
+    if path.is_empty() {
+        return compare(item, operator, wanted);
+    }
+    walk(item, path, limits).is_some_and(|found| compare(&found, operator, wanted))
 }
 
 fn split_query(query: &str) -> Option<(&str, &str, &str)> {
@@ -447,6 +532,12 @@ fn glob(text: &str, pattern: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::TooMuch;
+
+    fn select(document: &Value, path: &str) -> Option<Value> {
+        super::select(document, 1000, path).unwrap()
+    }
+
     fn document() -> Value {
         json!({
             "name": {"first": "Tom", "last": "Anderson"},
@@ -543,7 +634,7 @@ mod tests {
             ("{}", json!({})),
         ];
         for (path, expected) in cases {
-            assert_eq!(super::select(&document(), path), Some(expected), "{path}");
+            assert_eq!(select(&document(), path), Some(expected), "{path}");
         }
         for path in [
             "",
@@ -559,21 +650,58 @@ mod tests {
             "[age",
             "{age",
         ] {
-            assert_eq!(super::select(&document(), path), None, "{path}");
+            assert_eq!(select(&document(), path), None, "{path}");
         }
     }
     #[test]
+    fn what_follows_a_bracket_may_be_any_character() {
+        assert_eq!(select(&document(), "[age]é"), Some(json!([37])));
+        assert_eq!(select(&document(), "!\"a\"😀"), Some(json!("a")));
+        assert_eq!(select(&document(), "friends.#(age>44)é"), None);
+    }
+
+    #[test]
+    fn paths_that_make_too_much_are_refused() {
+        for path in [
+            // Each step doubles what there is, or what is escaped in it.
+            "[@this,@this]".to_owned() + &".[@this,@this]".repeat(100),
+            "[name,children]|".repeat(20) + &"{\"a\":@this,\"b\":@this}|".repeat(60) + "@keys",
+            "@tostr".to_owned() + &".@tostr".repeat(60),
+            // Each step goes through everything.
+            "@dig:".repeat(200) + "age",
+            "[[@this,@this],[@this,@this]]".to_owned() + &"|@flatten|[@this,@this]".repeat(90),
+        ] {
+            let most = (1 << 18) + 4000;
+            let outcome = super::select(&document(), 1000, &path);
+            assert_eq!(outcome, Err(TooMuch(most)), "{path}");
+        }
+        // What is large because the body is, is not too much.
+        let items: Value = (0..200_000).map(|n| json!({"a": n, "b": [n]})).collect();
+        let bytes = items.to_string().len();
+        for path in [
+            "#.a",
+            "[#.a,#.b.0]",
+            "#(a>=0)#.b",
+            "@this|@reverse|@flatten",
+            "@dig:b",
+        ] {
+            let found = super::select(&items, bytes, path).unwrap();
+            assert!(found.is_some_and(|found| found.is_array()), "{path}");
+        }
+    }
+
+    #[test]
     fn paths_without_end_select_nothing() {
         let deep = "@this.".repeat(100_000) + "age";
-        assert_eq!(super::select(&document(), &deep), None);
+        assert!(super::select(&document(), 1000, &deep).is_err());
         let nested = "[".repeat(5_000) + &"]".repeat(5_000);
         // Far outside there are arrays, far inside nothing.
-        assert!(super::select(&document(), &nested).is_some_and(|v| v.is_array()));
+        assert!(select(&document(), &nested).is_some_and(|v| v.is_array()));
         for odd in [
             "\\", "@", "@:", "!", "[", "]", "{\"", "#(", "..", "{a:}", "[,,]", "\"|", "@dig",
             "@join:\"",
         ] {
-            let _ = super::select(&document(), odd);
+            let _ = select(&document(), odd);
         }
     }
 }

@@ -69,7 +69,7 @@ impl ModuleDef for Csv {
                 }
                 let made = arguments("csv Parser constructor", file.0, options.0);
                 let (file, options) = made.map_err(|text| error::throw(&ctx, &text))?;
-                let records = Records::new(&file, options);
+                let records = Records::new(file.content().clone(), options);
                 let parser = Rc::new(Parser(RefCell::new(records)));
                 host_object::wrap(&ctx, parser)
             },
@@ -82,12 +82,12 @@ impl ModuleDef for Csv {
 
 /// Which records are wanted, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Options {
-    delimiter: u8,
-    as_objects: bool,
-    skip_first: bool,
-    from: usize,
-    to: Option<usize>,
+pub(crate) struct Options {
+    pub(crate) delimiter: u8,
+    pub(crate) as_objects: bool,
+    pub(crate) skip_first: bool,
+    pub(crate) from: usize,
+    pub(crate) to: Option<usize>,
 }
 
 fn arguments(
@@ -163,7 +163,7 @@ impl Options {
 }
 
 /// The wanted records of a file, one after the other.
-struct Records {
+pub(crate) struct Records {
     reader: Reader,
     options: Options,
     /// The number of the next record.
@@ -173,16 +173,20 @@ struct Records {
 }
 
 impl Records {
-    fn new(file: &File, options: Options) -> Self {
+    pub(crate) fn new(content: Arc<[u8]>, options: Options) -> Self {
         Self {
-            reader: Reader::new(file.content().clone(), options.delimiter),
+            reader: Reader::new(content, options.delimiter),
             options,
             next: 0,
             header: None,
         }
     }
 
-    fn next(&mut self) -> Result<Option<Record>, String> {
+    /// The next wanted record.
+    ///
+    /// # Errors
+    /// The text with which the promise of a script is rejected.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, String> {
         loop {
             let number = self.next;
             if self.options.to.is_some_and(|to| number > to) {
@@ -202,7 +206,7 @@ impl Records {
     }
 
     /// A record as JSON.
-    fn json(&self, record: &Record) -> Box<str> {
+    pub(crate) fn json(&self, record: &Record) -> Box<str> {
         let mut out = String::new();
         let quoted = |text: &String| serde_json::Value::from(text.as_str());
         // Writing into a String does not fail.
@@ -242,7 +246,7 @@ fn parse(
     if let Some(known) = state.script.shared_array(&key) {
         return Ok(Ok(known));
     }
-    let mut records = Records::new(file, options.clone());
+    let mut records = Records::new(file.content().clone(), options.clone());
     let mut all = Shared::new();
     loop {
         match records.next() {

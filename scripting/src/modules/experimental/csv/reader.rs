@@ -40,7 +40,7 @@ fn place(start: usize, line: usize, column: usize) -> String {
 }
 
 /// The fields of a record.
-pub(super) type Record = Vec<String>;
+pub(crate) type Record = Vec<String>;
 
 impl Reader {
     pub(super) fn new(content: Arc<[u8]>, delimiter: u8) -> Self {

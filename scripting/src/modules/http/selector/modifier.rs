@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{bracketed, quoted, walk};
+use super::{Limits, bracketed, quoted, walk};
 
 /// What a modifier makes of a value and its argument.
-type Modifier = fn(&Value, &str, u32) -> Option<Value>;
+type Modifier = fn(&Value, &str, Limits<'_>) -> Option<Value>;
 
 /// Every modifier. White space is nothing that a value has, so `@ugly` and `@pretty` change nothing.
 const MODIFIERS: &[(&str, Modifier)] = &[
@@ -29,7 +29,7 @@ const MODIFIERS: &[(&str, Modifier)] = &[
 pub(super) fn apply<'a>(
     value: &Value,
     path: &'a str,
-    depth: u32,
+    limits: Limits<'_>,
 ) -> Option<(Option<Value>, &'a str)> {
     let end = path.find([':', '.', '|']).unwrap_or(path.len());
     let (_, modifier) = MODIFIERS.iter().find(|(name, _)| *name == &path[1..end])?;
@@ -45,7 +45,8 @@ pub(super) fn apply<'a>(
             rest.split_at(end.unwrap_or_else(|| rest.find('|').unwrap_or(rest.len())))
         }
     };
-    Some((modifier(value, argument, depth), rest))
+    let made = modifier(value, argument, limits).and_then(|value| limits.made(value));
+    Some((made, rest))
 }
 
 /// Whether the argument, an object, has a flag set.
@@ -54,11 +55,11 @@ fn flag(argument: &str, name: &str) -> bool {
     argument.is_some_and(|argument| argument.get(name) == Some(&Value::Bool(true)))
 }
 
-fn same(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn same(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     Some(value.clone())
 }
 
-fn reverse(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn reverse(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     Some(match value {
         Value::Array(items) => items.iter().rev().cloned().collect(),
         Value::Object(members) => {
@@ -70,7 +71,7 @@ fn reverse(value: &Value, _: &str, _: u32) -> Option<Value> {
     })
 }
 
-fn keys(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn keys(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     let members = value.as_object();
     Some(members.map_or_else(
         || Value::Array(Vec::new()),
@@ -78,7 +79,7 @@ fn keys(value: &Value, _: &str, _: u32) -> Option<Value> {
     ))
 }
 
-fn values(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn values(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     Some(match value {
         Value::Array(_) => value.clone(),
         Value::Object(members) => members.values().cloned().collect(),
@@ -86,7 +87,7 @@ fn values(value: &Value, _: &str, _: u32) -> Option<Value> {
     })
 }
 
-fn flatten(value: &Value, argument: &str, _: u32) -> Option<Value> {
+fn flatten(value: &Value, argument: &str, _: Limits<'_>) -> Option<Value> {
     fn push(out: &mut Vec<Value>, items: &[Value], deep: bool) {
         for item in items {
             match item {
@@ -104,7 +105,7 @@ fn flatten(value: &Value, argument: &str, _: u32) -> Option<Value> {
     Some(Value::Array(out))
 }
 
-fn join(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn join(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     let Some(items) = value.as_array() else {
         return Some(value.clone());
     };
@@ -117,7 +118,7 @@ fn join(value: &Value, _: &str, _: u32) -> Option<Value> {
     Some(Value::Object(all))
 }
 
-fn group(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn group(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for (key, column) in value.as_object()? {
         for (at, value) in column.as_array().into_iter().flatten().enumerate() {
@@ -130,27 +131,27 @@ fn group(value: &Value, _: &str, _: u32) -> Option<Value> {
     Some(rows.into_iter().map(Value::Object).collect())
 }
 
-fn to_text(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn to_text(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     Some(Value::String(value.to_string()))
 }
 
-fn from_text(value: &Value, _: &str, _: u32) -> Option<Value> {
+fn from_text(value: &Value, _: &str, _: Limits<'_>) -> Option<Value> {
     serde_json::from_str(value.as_str()?).ok()
 }
 
 /// All that the path selects in the value and in everything inside.
-fn dig(value: &Value, path: &str, depth: u32) -> Option<Value> {
-    fn search(out: &mut Vec<Value>, value: &Value, path: &str, depth: u32) {
+fn dig(value: &Value, path: &str, limits: Limits<'_>) -> Option<Value> {
+    fn search(out: &mut Vec<Value>, value: &Value, path: &str, limits: Limits<'_>) {
         if !path.is_empty() {
-            out.extend(walk(value, path, depth));
+            out.extend(walk(value, path, limits));
         }
         match value {
-            Value::Array(items) => items.iter().for_each(|v| search(out, v, path, depth)),
-            Value::Object(members) => members.values().for_each(|v| search(out, v, path, depth)),
+            Value::Array(items) => items.iter().for_each(|v| search(out, v, path, limits)),
+            Value::Object(members) => members.values().for_each(|v| search(out, v, path, limits)),
             _ => {}
         }
     }
     let mut out = Vec::new();
-    search(&mut out, value, path, depth);
+    search(&mut out, value, path, limits);
     Some(Value::Array(out))
 }
