@@ -123,7 +123,7 @@ fn convert(text: &str) -> Option<Leaf> {
 
 /// Whether a variable of the top level is assigned by the top level alone.
 fn is_settled(scoping: &Scoping, local: &str) -> bool {
-    let Some(symbol) = scoping.get_root_binding(local.into()) else {
+    let Some(symbol) = scoping.get_root_binding(local) else {
         return false;
     };
     scoping

@@ -14,6 +14,7 @@ mod leaf;
 mod namespaces;
 mod positions;
 pub(crate) mod stack;
+mod templates;
 pub(crate) mod typescript;
 
 use std::{
@@ -63,6 +64,8 @@ enum Code {
         text: Mutex<Option<Vec<u8>>>,
         compiled: OnceLock<Bytecode>,
     },
+    /// The engine compiles this module in each VU, as `templates.rs` says.
+    Source(Box<[u8]>),
     CommonJs(FunctionCode),
     /// A module that is a function of the object of its exports; [`leaf_view`] exports them.
     Leaf(FunctionCode),
@@ -98,7 +101,7 @@ impl Unit {
     pub(crate) fn function(&self) -> Option<&FunctionCode> {
         match &self.code {
             Code::CommonJs(code) => Some(code),
-            Code::Module { .. } | Code::Leaf(_) => None,
+            Code::Module { .. } | Code::Source(_) | Code::Leaf(_) => None,
         }
     }
 
@@ -106,7 +109,7 @@ impl Unit {
     pub(crate) fn leaf(&self) -> Option<&FunctionCode> {
         match &self.code {
             Code::Leaf(code) => Some(code),
-            Code::Module { .. } | Code::CommonJs(_) => None,
+            Code::Module { .. } | Code::Source(_) | Code::CommonJs(_) => None,
         }
     }
 }
@@ -203,6 +206,8 @@ struct Draft {
     kind: Kind,
     /// What it exports, if it is a module as a function; the text is that of the function then.
     leaf: Option<Vec<String>>,
+    /// Whether the strings of its templates have to be frozen.
+    templates: bool,
     meta: bool,
     /// Uses with what each of them means.
     uses: Vec<(Use, Target)>,
@@ -378,6 +383,7 @@ impl<'js> Survey<'_, 'js> {
             text = leaf.text.into();
             leaf.names
         });
+        let templates = kind == Kind::Module && templates::are_seen(&text);
         self.order.push(url.to_owned());
         self.drafts.insert(
             url.to_owned(),
@@ -385,6 +391,7 @@ impl<'js> Survey<'_, 'js> {
                 text: text.into_owned().into_bytes(),
                 kind,
                 leaf,
+                templates,
                 meta,
                 uses: targets,
             },
@@ -498,6 +505,7 @@ impl<'js> Survey<'_, 'js> {
                     self.define_leaf_view(&url, names);
                     Code::Leaf(code)
                 }
+                Kind::Module if draft.templates => Code::Source(text.into()),
                 Kind::Module => Code::module(text),
                 Kind::CommonJs => {
                     Code::CommonJs(engine::compile_function(self.ctx, &url, &text).map_err(
@@ -939,14 +947,17 @@ impl Loader for VuLoader {
         if let Some(text) = broken {
             return Err(error::throw(ctx, &text));
         }
-        let Some((unit, Code::Module { text, compiled })) =
-            unit.as_ref().map(|unit| (unit, &unit.code))
-        else {
+        let Some(unit) = unit else {
             return Err(Error::new_loading(name));
         };
-        let module = match compiled.get() {
-            Some(code) => engine::load(ctx, code)?,
-            None => self.compile(ctx, name, text, compiled)?,
+        let module = match &unit.code {
+            Code::Module { text, compiled } => match compiled.get() {
+                Some(code) => engine::load(ctx, code)?,
+                None => self.compile(ctx, name, text, compiled)?,
+            },
+            Code::Source(text) => Module::declare(ctx.clone(), name, &**text)
+                .map_err(|error| self.refused(ctx, name, text, error))?,
+            Code::CommonJs(_) | Code::Leaf(_) => return Err(Error::new_loading(name)),
         };
         give_meta(&module, &unit.meta, &self.0)?;
         Ok(module)
@@ -972,13 +983,18 @@ impl VuLoader {
                 let _ = compiled.set(code);
                 Ok(module)
             }
-            // Told already by the module that this one imports.
-            Err(error) if self.0.load_failure.borrow().is_some() => Err(error),
-            Err(error) => {
-                let text = rejected(&self.0, ctx, name, &text, error);
-                *self.0.load_failure.borrow_mut() = Some(text.clone());
-                Err(error::throw(ctx, &text))
-            }
+            Err(error) => Err(self.refused(ctx, name, &text, error)),
         }
+    }
+
+    /// Remembers why a module, or one that it imports, was not compiled.
+    fn refused(&self, ctx: &Ctx<'_>, name: &str, text: &[u8], error: Error) -> Error {
+        // Told already by the module that this one imports.
+        if self.0.load_failure.borrow().is_some() {
+            return error;
+        }
+        let text = rejected(&self.0, ctx, name, text, error);
+        *self.0.load_failure.borrow_mut() = Some(text.clone());
+        error::throw(ctx, &text)
     }
 }
