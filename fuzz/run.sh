@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets and runs them: run.sh [TARGET…|all] [SECONDS], each for that long (20).
+# FUZZ_SEED makes a run like another one; without it each is different.
 # What a run learns is kept in corpus/, what ends it in artifacts/. `run.sh build` only builds.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -39,7 +40,7 @@ for target in "${targets[@]}"; do
   echo "fuzz: $target for $seconds s"
   # A limit of time for each input, of memory for the process; src/lib.rs has one for each input.
   "$built/$host/release/$target" "corpus/$target" "seeds/$target" "${dictionary[@]}" \
-    -artifact_prefix="artifacts/$target/" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    -artifact_prefix="artifacts/$target/" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=30 -rss_limit_mb=2048 \
     -max_len=8192 -print_final_stats=1 2>&1 | grep --text -Ev "$noise" || failed+=("$target")
 done
 if [ "${#failed[@]}" -gt 0 ]; then
