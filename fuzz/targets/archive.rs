@@ -46,8 +46,13 @@ fuzz_target!(|input: &[u8]| limited(64 << 20, || {
         modified: 0,
     };
     let again = Archive::read(&contents.to_tar());
-    // A name with a scheme that archives do not hold, or none, is not written.
-    if read.filename.starts_with("file:///") {
+    // A name with a scheme that archives do not hold, or none, is not written; nor is one of no file.
+    let path = read.filename.strip_prefix("file:///").unwrap_or_default();
+    let named = path
+        .split('/')
+        .next_back()
+        .is_some_and(|last| !matches!(last, "" | "." | ".."));
+    if named {
         let again = again.expect("what was written can be read");
         assert_eq!((again.data, again.env), (read.data, read.env));
     }
